@@ -1,0 +1,78 @@
+// Written by scripts/generate.ts from src/errors.ts. Do not edit.
+#pragma once
+
+#include <cstdint>
+
+namespace infernode {
+
+enum class ErrorCode : uint8_t {
+  kInvalidArgument,
+  kUnknownOption,
+  kPromptTooLong,
+  kCacheTooSmall,
+  kDisposed,
+  kAborted,
+  kFileUnreadable,
+  kFormatUnknown,
+  kFileCorrupt,
+  kFormatUnsupported,
+  kFileChanged,
+  kConfigInvalid,
+  kArchitectureUnknown,
+  kTensorMissing,
+  kTensorShape,
+  kTensorTypeUnsupported,
+  kTokenizerMissing,
+  kTokenizerUnsupported,
+  kTokenizerInvalid,
+  kTokenUnknown,
+  kChatTemplateMissing,
+  kChatTemplateInvalid,
+  kShapeMismatch,
+  kPlanInvalid,
+  kOutOfMemory,
+  kQueueFull,
+  kLogitsNotFinite,
+  kOperationUnsupported,
+  kNativeUnavailable,
+  kIsaUnknown,
+  kIsaUnsupported,
+  kInternal,
+};
+
+inline constexpr const char* kErrorNames[] = {
+    "INVALID_ARGUMENT",
+    "UNKNOWN_OPTION",
+    "PROMPT_TOO_LONG",
+    "CACHE_TOO_SMALL",
+    "DISPOSED",
+    "ABORTED",
+    "FILE_UNREADABLE",
+    "FORMAT_UNKNOWN",
+    "FILE_CORRUPT",
+    "FORMAT_UNSUPPORTED",
+    "FILE_CHANGED",
+    "CONFIG_INVALID",
+    "ARCHITECTURE_UNKNOWN",
+    "TENSOR_MISSING",
+    "TENSOR_SHAPE",
+    "TENSOR_TYPE_UNSUPPORTED",
+    "TOKENIZER_MISSING",
+    "TOKENIZER_UNSUPPORTED",
+    "TOKENIZER_INVALID",
+    "TOKEN_UNKNOWN",
+    "CHAT_TEMPLATE_MISSING",
+    "CHAT_TEMPLATE_INVALID",
+    "SHAPE_MISMATCH",
+    "PLAN_INVALID",
+    "OUT_OF_MEMORY",
+    "QUEUE_FULL",
+    "LOGITS_NOT_FINITE",
+    "OPERATION_UNSUPPORTED",
+    "NATIVE_UNAVAILABLE",
+    "ISA_UNKNOWN",
+    "ISA_UNSUPPORTED",
+    "INTERNAL",
+};
+
+}  // namespace infernode

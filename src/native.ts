@@ -1,0 +1,188 @@
+/** Finds the native binary, says which one it is, and types the binding once. */
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type ErrorCode, errorCodes, InfernodeError } from './errors.js'
+
+/** What the native side rejects with: an Error that carries the code and the arguments of its row in src/errors.ts. */
+interface NativeError extends Error {
+  infernodeCode?: ErrorCode
+  details?: string[]
+}
+
+export interface RuntimeInfo {
+  readonly version: string
+  readonly isa: string
+  /** Variants that this CPU can run, best first. */
+  readonly isas: readonly string[]
+  readonly cpuFeatures: readonly string[]
+  readonly threads: number
+  /** Why this many: affinity, cgroup quota, physical cores. */
+  readonly threadsReason: string
+  readonly cpuModel: string
+}
+
+/** Immutable, shared by all requests of a model. Every call runs on the runtime's own service thread. */
+export interface NativeTokenizer {
+  readonly vocabSize: number
+  encode(text: string, options: { addSpecial: boolean; parseSpecial: boolean; offsets: boolean }): Promise<{
+    ids: Int32Array
+    /** [start, end] of each id in UTF-16 code units of the text; empty unless asked for. */
+    offsets: Uint32Array
+  }>
+  decode(ids: Int32Array, options: { skipSpecial: boolean }): Promise<string>
+  /** The vocabulary's own spelling of each id. */
+  pieces(ids: Int32Array): string[]
+  isSpecial(id: number): boolean
+  /** The id of a piece of the vocabulary or of an added token; -1 where there is none. */
+  find(piece: string): number
+}
+
+/** What a request asks of the engine; plain data. Text prompts are tokenized natively. */
+export interface NativeRequest {
+  prompt: string | Int32Array
+  addSpecial: boolean
+  parseSpecial: boolean
+  maxTokens: number
+  temperature: number
+  topK: number
+  topP: number
+  minP: number
+  typicalP: number
+  repetitionPenalty: number
+  presencePenalty: number
+  frequencyPenalty: number
+  /** How many of the latest tokens the penalties look at; 0: all. */
+  penaltyWindow: number
+  logitBias: { id: number; bias: number }[]
+  /** Unsigned, below 2^53. */
+  seed: number
+  stop: string[]
+  stopTokens: number[]
+  /** Alternatives reported per token; -1: no log-probabilities at all. */
+  logprobs: number
+  echo: boolean
+}
+
+export interface NativeTokenEvent {
+  /** Text that became final with this token: whole characters only, may be empty. */
+  text: string
+  token: number
+  /** ln p(token) before temperature and filters; only with logprobs >= 0. */
+  logprob?: number
+  top?: { token: number; logprob: number }[]
+  /** True for the prompt's own tokens (echo). */
+  echo?: boolean
+}
+
+export interface NativeRequestResult {
+  finishReason: 'stop' | 'length' | 'aborted'
+  /** The stop string or stop token that ended it. */
+  stopReason: string | number | null
+  promptTokens: number
+  generatedTokens: number
+  cachedTokens: number
+  queuedMs: number
+  promptMs: number
+  generationMs: number
+}
+
+/** One batch of news about a request: some tokens, and at the end a result or an error. Exactly one batch has `done`. */
+export interface NativeEvents {
+  tokens: NativeTokenEvent[]
+  /** Text held back for stop strings or incomplete characters, released at the end. */
+  tail?: string
+  done?: NativeRequestResult
+  error?: NativeError
+}
+
+export interface NativeEngine {
+  /** Queues a request; `onEvents` is called on the JavaScript thread. Returns the id to cancel with. */
+  submit(request: NativeRequest, onEvents: (events: NativeEvents) => void): number
+  /** The request leaves the batch before the next step; its last event has finishReason 'aborted'. */
+  cancel(request: number): void
+  /** ln p of each token after the first given all before it: [T - 1]. Windows are the caller's business. */
+  score(ids: Int32Array): { request: number; result: Promise<Float32Array> }
+  /**
+   * Runs one step by hand, for tests and tools: a ragged batch over sequences that the caller numbers. Every named output of the
+   * plan comes back as [rows, width] f32, `logits` for all tokens.
+   */
+  evaluate(
+    batch: { sequence: number; tokens: Int32Array }[],
+    inputs?: Record<string, Float32Array>,
+  ): Promise<Record<string, Float32Array>>
+  /** Drops a sequence of `evaluate`. */
+  forget(sequence: number): void
+  stats(): {
+    weightsBytes: number
+    kvBytes: number
+    kvBytesUsed: number
+    scratchBytes: number
+    freePages: number
+    totalPages: number
+    running: number
+    waiting: number
+    /** Tokens that went through the model since it was loaded. */
+    computedTokens: number
+  }
+  /** Frees everything once no work uses it. Running requests end with DISPOSED. Resolves when it is done. */
+  dispose(): Promise<void>
+}
+
+export interface NativeEngineOptions {
+  threads: number // 0: the runtime's own choice
+  isa: string // '': the best
+  kvType: 'f32' | 'f16' | 'bf16' | 'q8_0'
+  cacheTokens: number
+  /** Most tokens of one step. */
+  batchTokens: number
+  /** Most requests that may wait. */
+  maxQueue: number
+  mmap: boolean
+}
+
+export interface NativeAddon {
+  info(options?: { threads?: number; isa?: string }): RuntimeInfo
+  /** Everything of a tokenizer.json but model.vocab, model.merges and added_tokens, as JSON text. */
+  tokenizerJsonSkeleton(path: string): Promise<string>
+  createTokenizer(description: string): Promise<NativeTokenizer>
+  createEngine(plan: string, tokenizer: NativeTokenizer | null, options: NativeEngineOptions): Promise<NativeEngine>
+  /** Measures this machine: bytes/s of plain reading, int8 multiply-adds/s, with the given number of threads (0: all). */
+  measure(options: { threads: number; isa: string; milliseconds: number }): Promise<{ readBytesPerSecond: number; int8MacsPerSecond: number }>
+}
+
+let loaded: NativeAddon | undefined
+
+/** The folder of the package: package.json, prebuilds/, models/. */
+export const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..')
+
+/** The addon: the local build, or the prebuilt binary of this platform. Throws NATIVE_UNAVAILABLE with the reason. */
+export function native(): NativeAddon {
+  if (loaded) return loaded
+  const require = createRequire(import.meta.url)
+  try {
+    loaded = require('node-gyp-build')(packageRoot) as NativeAddon
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split('\n')[0]! : String(cause)
+    throw new InfernodeError('NATIVE_UNAVAILABLE', existsSync(join(packageRoot, 'native')) ? `${reason} (not built yet?)` : reason)
+  }
+  return loaded
+}
+
+/** Turns what the native side threw or rejected with into an InfernodeError; anything else passes through. */
+export function toInfernodeError(cause: unknown): unknown {
+  const { infernodeCode, details } = (cause ?? {}) as NativeError
+  if (!infernodeCode || !errorCodes.includes(infernodeCode)) return cause
+  const error = new InfernodeError(infernodeCode, ...((details ?? []) as never))
+  return error
+}
+
+/** Calls the native side; its errors become InfernodeErrors. */
+export async function callNative<T>(call: () => Promise<T> | T): Promise<T> {
+  try {
+    return await call()
+  } catch (cause) {
+    throw toInfernodeError(cause)
+  }
+}

@@ -1,0 +1,54 @@
+/** The tensor types: one row each. C++ gets native/generated/tensor_types.h from this table. */
+
+/** What a matmul with weights of a type reads: float activations, or int8 with one scale per 32 or per 256 values. */
+export type ActivationType = 'f32' | 'a8_32' | 'a8_256'
+
+interface TensorTypeRow {
+  /** Values per block. */
+  readonly blockValues: number
+  /** Bytes per block. */
+  readonly blockBytes: number
+  /** Id in GGUF files; null where GGUF has none. */
+  readonly ggufId: number | null
+  /** Name in safetensors headers; null where safetensors has none. */
+  readonly safetensorsName: string | null
+  /** What a matmul with weights of this type reads. `f32` for block types: they are dequantized first. */
+  readonly activations: ActivationType | null
+}
+
+const row = (
+  blockValues: number,
+  blockBytes: number,
+  ggufId: number | null,
+  safetensorsName: string | null,
+  activations: ActivationType | null,
+): TensorTypeRow => ({ blockValues, blockBytes, ggufId, safetensorsName, activations })
+
+export const tensorTypes = {
+  f32: row(1, 4, 0, 'F32', 'f32'),
+  f16: row(1, 2, 1, 'F16', 'f32'),
+  bf16: row(1, 2, 30, 'BF16', 'f32'),
+  i32: row(1, 4, 26, 'I32', null),
+  q4_0: row(32, 18, 2, null, 'a8_32'),
+  q4_1: row(32, 20, 3, null, 'f32'),
+  q5_0: row(32, 22, 6, null, 'a8_32'),
+  q5_1: row(32, 24, 7, null, 'f32'),
+  q8_0: row(32, 34, 8, null, 'a8_32'),
+  q2_k: row(256, 84, 10, null, 'f32'),
+  q3_k: row(256, 110, 11, null, 'f32'),
+  q4_k: row(256, 144, 12, null, 'a8_256'),
+  q5_k: row(256, 176, 13, null, 'f32'),
+  q6_k: row(256, 210, 14, null, 'a8_256'),
+  /** Activations as int8: per block of 32 one f32 scale and one i32 sum (native/quant/activations.h). */
+  a8_32: row(32, 40, null, null, null),
+  /** Activations as int8: per block of 256 one f32 scale, and one i16 sum per 16 values. */
+  a8_256: row(256, 292, null, null, null),
+} as const satisfies Record<string, TensorTypeRow>
+
+export type TensorTypeName = keyof typeof tensorTypes
+
+/** Bytes of `values` consecutive values; `values` is a multiple of the type's block. */
+export function rowBytes(type: TensorTypeName, values: number): number {
+  const { blockValues, blockBytes } = tensorTypes[type]
+  return (values / blockValues) * blockBytes
+}
