@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <limits>
+#include <cstdlib>
 #include <vector>
 
 namespace infernode::json {
@@ -367,11 +367,8 @@ double Value::number() const {
   const std::string_view digits = raw();
   const auto end = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (end.ec != std::errc::result_out_of_range) return value;
-  // As JavaScript reads it: too large is infinite, too small is zero.
-  const size_t exponent = digits.find_first_of("eE");
-  const bool small = exponent != std::string_view::npos ? digits[exponent + 1] == '-' : digits.substr(0, 3).find("0.") != std::string_view::npos;
-  const double magnitude = small ? 0.0 : std::numeric_limits<double>::infinity();
-  return digits[0] == '-' ? -magnitude : magnitude;
+  // Too large is infinite, too small is zero, as JavaScript reads them.
+  return std::strtod(std::string(digits).c_str(), nullptr);
 }
 
 Result<int64_t> Value::integer() const {
