@@ -67,16 +67,24 @@ struct Batch {
   const KvSequence* sequences = nullptr;
   size_t n_sequences = 0;
   KvCacheView cache;
+  // How many threads share the items out. Kernels may cut work into more items for more threads, never change a result.
+  size_t n_threads = 1;
+  // The running op's workspace: Kernel::shared_bytes bytes, 64-byte aligned, contents arbitrary, the same for all threads.
+  std::byte* shared = nullptr;
 };
 
 // An op's arithmetic. Work is cut into independent items: any partition over threads, in any order, gives the same bits.
+// The executor, per op: items, scratch_bytes, shared_bytes and merge_items are asked once, with n_threads set; Batch::shared is
+// pointed at the workspace; threads run all items; barrier; if merge_items says more than 0, threads merge all of these; barrier.
 template <class Op>
 struct Kernel {
   size_t (*items)(const Op&, const Batch&);
   // Bytes of scratch that each thread needs; 64-byte aligned, contents arbitrary. May be nullptr: none.
   size_t (*scratch_bytes)(const Op&, const Batch&);
   void (*run)(const Op&, const Batch&, Range items, std::byte* scratch);
-  // Second phase after all items are done (attention merges its chunks); may be nullptr. `shared` of the first phase is kept.
+  // Bytes of Batch::shared, which is kept from run to merge. May be nullptr: none.
+  size_t (*shared_bytes)(const Op&, const Batch&) = nullptr;
+  // Second phase after all items are done (attention merges its chunks); may be nullptr.
   size_t (*merge_items)(const Op&, const Batch&) = nullptr;
   void (*merge)(const Op&, const Batch&, Range items, std::byte* scratch) = nullptr;
 };

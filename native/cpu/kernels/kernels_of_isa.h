@@ -1,0 +1,35 @@
+// The functions that the kernel files of one ISA variant define and table.cc collects. Overloads, one set per op: the op's type
+// picks the function. Each file of cpu/kernels defines the ones of its op family.
+#pragma once
+
+#include "cpu/kernels/kernels.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+
+extern const KernelTable kernels;
+
+// How many independent items, and what they do.
+#define INFERNODE_OP(Struct, name)                            \
+  size_t items(const ops::Struct<Rows, Weight>&, const Batch&); \
+  void run(const ops::Struct<Rows, Weight>&, const Batch&, Range, std::byte* scratch);
+INFERNODE_OPS(INFERNODE_OP)
+#undef INFERNODE_OP
+
+// Bytes of scratch per thread, for the ops that need any.
+size_t scratch_bytes(const ops::Linear<Rows, Weight>&, const Batch&);
+size_t scratch_bytes(const ops::RmsNorm<Rows, Weight>&, const Batch&);
+size_t scratch_bytes(const ops::Attention<Rows, Weight>&, const Batch&);
+
+// The workspace and second phase of attention.
+size_t shared_bytes(const ops::Attention<Rows, Weight>&, const Batch&);
+size_t merge_items(const ops::Attention<Rows, Weight>&, const Batch&);
+void merge(const ops::Attention<Rows, Weight>&, const Batch&, Range, std::byte* scratch);
+
+// As in KernelTable.
+void dequantize(const Weight&, size_t row, float* out);
+RowMax row_max(const float* x, size_t n);
+double exp_sum(const float* x, size_t n, float max);
+uint64_t read_probe(const std::byte* data, size_t n);
+uint64_t int8_probe(uint64_t multiply_adds);
+
+}  // namespace infernode::cpu::INFERNODE_ISA

@@ -1,0 +1,35 @@
+// The table of one ISA variant's kernels: all that dispatch sees of them.
+#include "cpu/kernels/kernels_of_isa.h"
+
+#define INFERNODE_QUOTE(name) #name
+#define INFERNODE_NAME_OF(isa) INFERNODE_QUOTE(isa)
+
+namespace infernode::cpu::INFERNODE_ISA {
+
+// Addresses only, so that the table is ready before any code runs.
+constinit const KernelTable kernels = {
+    .isa = INFERNODE_NAME_OF(INFERNODE_ISA),
+    .embedding = {items, nullptr, run},
+    .linear = {items, scratch_bytes, run},
+    .rms_norm = {items, scratch_bytes, run},
+    .rope_table = {items, nullptr, run},
+    .rope = {items, nullptr, run},
+    .kv_write = {items, nullptr, run},
+    .attention = {items, scratch_bytes, run, shared_bytes, merge_items, merge},
+    .quantize = {items, nullptr, run},
+    .add = {items, nullptr, run},
+    .mul = {items, nullptr, run},
+    .swiglu = {items, nullptr, run},
+    .geglu = {items, nullptr, run},
+    .silu = {items, nullptr, run},
+    .gelu_tanh = {items, nullptr, run},
+    .scale = {items, nullptr, run},
+    .output_rows = {items, nullptr, run},
+    .dequantize = dequantize,
+    .row_max = row_max,
+    .exp_sum = exp_sum,
+    .read_probe = read_probe,
+    .int8_probe = int8_probe,
+};
+
+}  // namespace infernode::cpu::INFERNODE_ISA
