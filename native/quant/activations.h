@@ -16,9 +16,9 @@
 
 namespace infernode {
 
-inline constexpr size_t kA8_32Block = 32;       // values per scale and per sum
-inline constexpr size_t kA8_256Block = 256;     // values per scale
-inline constexpr size_t kA8_256SumValues = 16;  // values per sum
+constexpr size_t kA8_32Block = 32;       // values per scale and per sum
+constexpr size_t kA8_256Block = 256;     // values per scale
+constexpr size_t kA8_256SumValues = 16;  // values per sum
 
 static constexpr size_t a8_32_scales_offset(size_t k) { return k; }
 static constexpr size_t a8_32_sums_offset(size_t k) { return k + k / 32 * sizeof(float); }

@@ -1,0 +1,5 @@
+# Intel servers since Skylake-SP (2017).
+set(ISA_FLAGS -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
+    -Wno-uninitialized -Wno-maybe-uninitialized)  # GCC 12 warns inside its own avx512fintrin.h
+set(ISA_NEEDS "avx512f avx512bw avx512vl avx512dq avx2 fma f16c")
+set(ISA_RANK 40)
