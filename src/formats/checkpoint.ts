@@ -30,7 +30,10 @@ export interface Conventions {
   readonly ropePairing: 'half' | 'interleaved'
 }
 
-/** A byte range of a GGUF array inside its file: `count` elements, the first at `offset`. */
+/**
+ * A byte range of a GGUF array inside its file: `count` elements, the first at `offset`. Elements of a string array are a
+ * u64 length and that many bytes each. A string too long to be metadata is a range of one element.
+ */
 export interface GgufArrayRange {
   readonly offset: number
   readonly bytes: number
@@ -56,6 +59,7 @@ export type TokenizerSource =
       readonly config: Readonly<Record<string, unknown>>
     }
 
+/** Integers of 64 bits are numbers where a number holds them exactly, bigints where not. */
 export type GgufValue = number | bigint | boolean | string | readonly (number | bigint | boolean | string)[] | GgufArrayRange
 
 /** The model's description as the format has it; `src/architectures` reads both kinds. */
@@ -64,7 +68,10 @@ export type ConfigSource =
   /** Metadata with keys as in the file ('llama.block_count'); long arrays stay byte ranges. */
   | { readonly from: 'gguf'; readonly path: string; readonly metadata: ReadonlyMap<string, GgufValue> }
 
-/** Defaults for sampling and the ids that end a text, from generation_config.json or GGUF metadata. */
+/**
+ * Defaults for sampling and the ids that end a text, from generation_config.json (and the eos ids of config.json) or GGUF
+ * metadata. `do_sample: false` is a temperature of 0.
+ */
 export interface GenerationDefaults {
   readonly temperature?: number
   readonly topK?: number
@@ -84,7 +91,8 @@ export interface Checkpoint {
   /** Hugging Face's model_type or GGUF's general.architecture. */
   readonly modelType: string
   readonly config: ConfigSource
-  readonly conventions: Conventions
+  /** Null where the format has no row for this model type: its conventions are not known and must not be guessed. */
+  readonly conventions: Conventions | null
   readonly tensors: ReadonlyMap<string, TensorInfo>
   readonly tokenizer: TokenizerSource | null
   readonly chatTemplate: string | null
