@@ -1,0 +1,350 @@
+// The cpu backend: binds a plan's ops to the kernels of one ISA variant and walks them with all threads together.
+#include "backend.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "cpu/cpu_features.h"
+#include "cpu/dispatch.h"
+#include "cpu/kv_layout.h"
+#include "pages.h"
+#include "weights.h"
+
+namespace infernode {
+
+namespace {
+
+using namespace cpu;
+
+// Rows of logits and of everything else in the head are computed in slices that fit this.
+constexpr size_t kOutputArenaBytes = size_t{16} << 20;
+constexpr size_t kMaxOutputs = 64;
+
+#define INFERNODE_OP(Struct, name) , ops::Struct<Rows, Weight>
+using BoundOp = std::variant<std::monostate INFERNODE_OPS(INFERNODE_OP)>;
+#undef INFERNODE_OP
+
+// Collects an op's operands in the order in which visit() names them …
+struct Collector {
+  std::vector<int32_t> ids;
+  template <class T>
+  void one(T id) {
+    ids.push_back(id);
+  }
+  template <class T>
+  void many(const ops::List<T>& list) {
+    ids.push_back(static_cast<int32_t>(list.n));
+    for (T id : list) ids.push_back(id);
+  }
+  void input(const char*, ValueId& v) { one(v); }
+  void optional_input(const char*, ValueId& v) { one(v); }
+  void output(const char*, ValueId& v) { one(v); }
+  void weight(const char*, WeightId& w) { one(w); }
+  void optional_weight(const char*, WeightId& w) { one(w); }
+  void inputs(const char*, ops::List<ValueId>& l) { many(l); }
+  void outputs(const char*, ops::List<ValueId>& l) { many(l); }
+  void weights(const char*, ops::List<WeightId>& l) { many(l); }
+  void optional_weights(const char*, ops::List<WeightId>& l) { many(l); }
+  void attribute(const char*, float& a) { attributes.push_back(a); }
+  void attribute(const char*, uint32_t& a) { attributes.push_back(a); }
+  template <class Enum, size_t n>
+  void attribute(const char*, Enum& a, const char* const (&)[n]) {
+    attributes.push_back(static_cast<double>(a));
+  }
+  std::vector<double> attributes;
+};
+
+class CpuExecutable final : public Executable {
+ public:
+  static Result<std::unique_ptr<Executable>> load(std::shared_ptr<const Plan> plan, MappingRegistry& mappings, bool map_files,
+                                                  const Limits& limits, const KernelTable& kernels) {
+    std::unique_ptr<CpuExecutable> self(new CpuExecutable(std::move(plan), kernels));
+    INFERNODE_TRY(self->allocate(mappings, map_files, limits));
+    self->bind();
+    return std::unique_ptr<Executable>(std::move(self));
+  }
+
+  void feed(size_t input, const float* rows, size_t n_tokens) override {
+    const ValueId id = plan_->inputs[input].value;
+    const PlanValue& value = plan_->values[static_cast<size_t>(id)];
+    for (size_t i = 0; i < n_tokens; i++)
+      std::memcpy(address(id) + i * value.stride, rows + i * value.width, value.width * sizeof(float));
+  }
+
+  Status run_body(const Step& step, ThreadPool& pool, int n_threads) override {
+    describe(step);
+    return run(0, plan_->head_step, pool, n_threads);
+  }
+
+  Status run_head(const Step& step, const int32_t* rows, size_t n, ThreadPool& pool, int n_threads) override {
+    describe(step);
+    batch_.output_rows = rows;
+    batch_.n_outputs = n;
+    return run(plan_->head_step, plan_->steps.size(), pool, n_threads);
+  }
+
+  size_t max_outputs() const override { return max_outputs_; }
+
+  float* logits(size_t row) override {
+    const ValueId id = plan_->logits();
+    if (id < 0) return nullptr;
+    return reinterpret_cast<float*>(address(id) + row * plan_->values[static_cast<size_t>(id)].stride);
+  }
+
+  void read(size_t output, size_t n, float* out) override {
+    const ValueId id = plan_->outputs[output].value;
+    const PlanValue& value = plan_->values[static_cast<size_t>(id)];
+    for (size_t i = 0; i < n; i++) std::memcpy(out + i * value.width, address(id) + i * value.stride, value.width * sizeof(float));
+  }
+
+  void abandon() override { abandoned_.store(true, std::memory_order_relaxed); }
+  MemoryUse memory_use() const override {
+    return {weights_.bytes(), kv_.size(), cache_.page_bytes, token_arena_.size() + output_arena_.size() + workspace_.size()};
+  }
+  const char* backend_name() const override { return "cpu"; }
+  const char* isa() const override { return kernels_.isa; }
+  const KernelTable& host_kernels() const override { return kernels_; }
+
+ private:
+  CpuExecutable(std::shared_ptr<const Plan> plan, const KernelTable& kernels) : plan_(std::move(plan)), kernels_(kernels) {}
+
+  Status allocate(MappingRegistry& mappings, bool map_files, const Limits& limits) {
+    INFERNODE_ASSIGN(weights, Weights::load(*plan_, mappings, map_files));
+    weights_ = std::move(weights);
+
+    max_tokens_ = limits.batch_tokens;
+    max_outputs_ = plan_->output_row_bytes ? std::clamp<size_t>(kOutputArenaBytes / plan_->output_row_bytes, 1, kMaxOutputs) : kMaxOutputs;
+    INFERNODE_ASSIGN(token_arena, Pages::make(max_tokens_ * plan_->token_row_bytes, "activations"));
+    INFERNODE_ASSIGN(output_arena, Pages::make(max_outputs_ * plan_->output_row_bytes, "logits"));
+    token_arena_ = std::move(token_arena);
+    output_arena_ = std::move(output_arena);
+
+    cache_.type = limits.kv_type;
+    cache_.n_kv_heads = plan_->n_kv_heads;
+    cache_.head_dim = plan_->head_dim;
+    if (!plan_->kv_groups.empty()) {
+      cache_.slot_bytes = slot_bytes(limits.kv_type, plan_->n_kv_heads, plan_->head_dim);
+      cache_.page_bytes = cache_.slot_bytes * plan_->kv_groups[0].layers.size();
+      layer_group_.resize(plan_->n_layers);
+      layer_slot_.resize(plan_->n_layers);
+      for (uint32_t g = 0; g < plan_->kv_groups.size(); g++)
+        for (uint32_t slot = 0; slot < plan_->kv_groups[g].layers.size(); slot++) {
+          layer_group_[plan_->kv_groups[g].layers[slot]] = g;
+          layer_slot_[plan_->kv_groups[g].layers[slot]] = slot;
+        }
+      INFERNODE_ASSIGN(kv, Pages::make(limits.kv_pages * cache_.page_bytes, "the KV cache"));
+      kv_ = std::move(kv);
+    }
+    cache_.pool = kv_.data();
+    cache_.layer_group = layer_group_.data();
+    cache_.layer_slot = layer_slot_.data();
+    return {};
+  }
+
+  std::byte* address(ValueId id) {
+    const PlanValue& value = plan_->values[static_cast<size_t>(id)];
+    return value.rows == RowsOf::kTokens ? token_arena_.data() + value.offset * max_tokens_
+                                         : output_arena_.data() + value.offset * max_outputs_;
+  }
+
+  Rows rows_of(ValueId id) {
+    if (id < 0) return {};
+    const PlanValue& value = plan_->values[static_cast<size_t>(id)];
+    return {address(id), value.stride, 0, value.width, value.type};
+  }
+
+  Weight weight_of(WeightId id) {
+    if (id < 0) return {};
+    const PlanWeight& weight = plan_->weights[static_cast<size_t>(id)];
+    const TensorType type = weight.vector ? TensorType::kF32 : weight.type;
+    return {weights_.data(id), weight.rows, weight.cols, row_bytes(type, weight.cols), type, weights_.readable_after(id)};
+  }
+
+  // … and puts what they stand for into the same op over rows and weights.
+  struct Binder {
+    CpuExecutable& self;
+    const Collector& from;
+    size_t next_id = 0, next_attribute = 0;
+
+    void value(Rows& rows) {
+      const ValueId id = from.ids[next_id++];
+      rows = self.rows_of(id);
+      if (id >= 0) self.live_rows(id).push_back(&rows.n);
+    }
+    void values(ops::List<Rows>& list) {
+      list.n = static_cast<uint32_t>(from.ids[next_id++]);
+      for (Rows& rows : list) value(rows);
+    }
+    void input(const char*, Rows& v) { value(v); }
+    void optional_input(const char*, Rows& v) { value(v); }
+    void output(const char*, Rows& v) { value(v); }
+    void weight(const char*, Weight& w) { w = self.weight_of(from.ids[next_id++]); }
+    void optional_weight(const char* name, Weight& w) { weight(name, w); }
+    void inputs(const char*, ops::List<Rows>& l) { values(l); }
+    void outputs(const char*, ops::List<Rows>& l) { values(l); }
+    void weights(const char* name, ops::List<Weight>& list) {
+      list.n = static_cast<uint32_t>(from.ids[next_id++]);
+      for (Weight& w : list) weight(name, w);
+    }
+    void optional_weights(const char* name, ops::List<Weight>& l) { weights(name, l); }
+    void attribute(const char*, float& a) { a = static_cast<float>(from.attributes[next_attribute++]); }
+    void attribute(const char*, uint32_t& a) { a = static_cast<uint32_t>(from.attributes[next_attribute++]); }
+    template <class Enum, size_t n>
+    void attribute(const char*, Enum& a, const char* const (&)[n]) {
+      a = static_cast<Enum>(from.attributes[next_attribute++]);
+    }
+  };
+
+  std::vector<size_t*>& live_rows(ValueId id) {
+    return plan_->values[static_cast<size_t>(id)].rows == RowsOf::kTokens ? token_counts_ : output_counts_;
+  }
+
+  // Once per model: every op's operands as addresses. A step only sets how many rows there are.
+  void bind() {
+    ops_.resize(plan_->steps.size());
+    for (size_t i = 0; i < ops_.size(); i++) {
+      auto bind_op = [&]<template <class, class> class Op>(Op<ValueId, WeightId> op) {
+        Collector collector;
+        op.visit(collector);
+        auto& bound = ops_[i].emplace<Op<Rows, Weight>>();
+        bound.visit(Binder{*this, collector});
+      };
+      std::visit(
+          [&](const auto& op) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) bind_op(op);
+          },
+          plan_->steps[i].op);
+    }
+  }
+
+  void describe(const Step& step) {
+    sequences_.resize(step.n_sequences);
+    for (size_t i = 0; i < step.n_sequences; i++) {
+      const StepSequence& s = step.sequences[i];
+      sequences_[i] = {s.first_row, s.n_rows, s.start, s.pages};
+    }
+    batch_ = {};
+    batch_.tokens = step.tokens;
+    batch_.positions = step.positions;
+    batch_.n_tokens = step.n_tokens;
+    batch_.sequences = sequences_.data();
+    batch_.n_sequences = sequences_.size();
+    batch_.cache = cache_;
+  }
+
+  // One op, ready to be shared out.
+  struct Work {
+    const BoundOp* op;
+    size_t items, merge_items;
+  };
+
+  template <class Op>
+  const Kernel<Op>& kernel_of(const Op&) const {
+#define INFERNODE_OP(Struct, name) \
+  if constexpr (std::is_same_v<Op, ops::Struct<Rows, Weight>>) return kernels_.name;
+    INFERNODE_OPS(INFERNODE_OP)
+#undef INFERNODE_OP
+  }
+
+  Status run(size_t first, size_t last, ThreadPool& pool, int n_threads) {
+    n_threads = std::clamp(n_threads, 1, pool.size());
+    for (size_t* n : token_counts_) *n = batch_.n_tokens;
+    for (size_t* n : output_counts_) *n = batch_.n_outputs;
+    batch_.n_threads = static_cast<size_t>(n_threads);
+
+    size_t scratch = 0, shared = 0;
+    work_.clear();
+    for (size_t i = first; i < last; i++)
+      std::visit(
+          [&](const auto& op) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) {
+              const auto& kernel = kernel_of(op);
+              Work work{&ops_[i], kernel.items(op, batch_), kernel.merge_items ? kernel.merge_items(op, batch_) : 0};
+              if (work.items == 0 && work.merge_items == 0) return;
+              if (kernel.scratch_bytes) scratch = std::max(scratch, kernel.scratch_bytes(op, batch_));
+              if (kernel.shared_bytes) shared = std::max(shared, kernel.shared_bytes(op, batch_));
+              work_.push_back(work);
+            }
+          },
+          ops_[i]);
+
+    // Grows with the longest context so far, never shrinks.
+    scratch_bytes_ = (scratch + 63) & ~size_t{63};
+    shared = (shared + 63) & ~size_t{63};
+    if (const size_t needed = shared + scratch_bytes_ * static_cast<size_t>(n_threads); needed > workspace_.size()) {
+      workspace_ = Pages();  // first, so that both are never held
+      INFERNODE_ASSIGN(workspace, Pages::make(needed, "the kernels' workspace"));
+      workspace_ = std::move(workspace);
+    }
+    batch_.shared = workspace_.data();
+    thread_scratch_ = workspace_.data() + shared;
+    cut_after_.store(SIZE_MAX, std::memory_order_relaxed);
+
+    pool.run(n_threads, [](void* self, int thread, Barrier& barrier) { static_cast<CpuExecutable*>(self)->walk(thread, barrier); }, this);
+    if (abandoned_.load(std::memory_order_relaxed)) return error(ErrorCode::kAborted, {"The step"});
+    return {};
+  }
+
+  // What each thread does in a step: all walk the same list of ops, sharing out the items of each.
+  void walk(int thread, Barrier& barrier) {
+    std::byte* scratch = thread_scratch_ + scratch_bytes_ * static_cast<size_t>(thread);
+    for (size_t i = 0; i < work_.size(); i++) {
+      const Work& work = work_[i];
+      std::visit(
+          [&](const auto& op) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) {
+              const auto& kernel = kernel_of(op);
+              share_out(thread, barrier, work.items, [&](Range range) { kernel.run(op, batch_, range, scratch); });
+              if (work.merge_items) {
+                barrier.wait(thread);
+                share_out(thread, barrier, work.merge_items, [&](Range range) { kernel.merge(op, batch_, range, scratch); });
+              }
+            }
+          },
+          *work.op);
+      // Everybody must leave after the same op: thread 0 decides before the barrier, by the op's number, as a slow thread may
+      // read the decision of the next op already.
+      if (thread == 0 && abandoned_.load(std::memory_order_relaxed) && cut_after_.load(std::memory_order_relaxed) == SIZE_MAX)
+        cut_after_.store(i, std::memory_order_relaxed);
+      barrier.wait(thread);
+      if (cut_after_.load(std::memory_order_relaxed) <= i) return;
+    }
+  }
+
+  // Chunks small enough that a thread slowed down by a neighbour leaves its share to others, large enough to stream well.
+  template <class Run>
+  void share_out(int, Barrier& barrier, size_t items, Run run) {
+    const size_t grain = batch_.n_threads == 1 ? std::max<size_t>(items, 1) : std::max<size_t>(1, items / (batch_.n_threads * 8));
+    for (size_t begin = barrier.claim(grain, items); begin < items; begin = barrier.claim(grain, items))
+      run(Range{begin, std::min(begin + grain, items)});
+  }
+
+  std::shared_ptr<const Plan> plan_;
+  const KernelTable& kernels_;
+  Weights weights_;
+  Pages token_arena_, output_arena_, kv_, workspace_;
+  size_t max_tokens_ = 0, max_outputs_ = 0;
+  KvCacheView cache_;
+  std::vector<uint32_t> layer_group_, layer_slot_;
+  std::vector<BoundOp> ops_;
+  std::vector<size_t*> token_counts_, output_counts_;  // the row counts inside ops_
+
+  // Of the running step.
+  Batch batch_;
+  std::vector<KvSequence> sequences_;
+  std::vector<Work> work_;
+  size_t scratch_bytes_ = 0;
+  std::byte* thread_scratch_ = nullptr;
+  std::atomic<bool> abandoned_{false};
+  std::atomic<size_t> cut_after_{SIZE_MAX};
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Executable>> load_on_cpu(std::shared_ptr<const Plan> plan, MappingRegistry& mappings, bool map_files,
+                                                const Limits& limits, const std::string& isa) {
+  INFERNODE_ASSIGN(kernels, cpu::choose_kernels(cpu::CpuFeatures::detect(), isa));
+  return CpuExecutable::load(std::move(plan), mappings, map_files, limits, *kernels);
+}
+
+}  // namespace infernode

@@ -1,0 +1,144 @@
+// Maps or reads files. POSIX; Windows goes through CreateFileMapping.
+#include "mapping.h"
+
+#include <cerrno>
+#include <cstring>
+
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+namespace infernode {
+
+namespace {
+
+#ifndef _WIN32
+// Closes a descriptor when it leaves the scope.
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+Error unreadable(const std::string& path) {
+  const int code = errno;
+  return error(ErrorCode::kFileUnreadable, {path, std::strerror(code)});
+}
+
+Status read_all(int fd, const std::string& path, std::byte* out, size_t bytes) {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t n = ::pread(fd, out + done, bytes - done < (size_t{1} << 30) ? bytes - done : size_t{1} << 30, static_cast<off_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return unreadable(path);
+    if (n == 0) return error(ErrorCode::kFileChanged, {path});
+    done += static_cast<size_t>(n);
+  }
+  return {};
+}
+#endif
+
+}  // namespace
+
+Mapping::~Mapping() {
+#ifdef _WIN32
+  if (mapped_ && data_) UnmapViewOfFile(data_);
+#else
+  if (mapped_ && data_) ::munmap(const_cast<std::byte*>(data_), size_);
+#endif
+}
+
+#ifdef _WIN32
+Result<std::shared_ptr<const Mapping>> MappingRegistry::open(const std::string& path, uint64_t expected_bytes, bool map) {
+  // Sharing by identity is left to the page cache here: Windows shares the pages of a file's views by itself.
+  const int wide = MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, nullptr, 0);
+  std::wstring name(static_cast<size_t>(wide), L'\0');
+  MultiByteToWideChar(CP_UTF8, 0, path.c_str(), -1, name.data(), wide);
+  HANDLE file = CreateFileW(name.c_str(), GENERIC_READ, FILE_SHARE_READ, nullptr, OPEN_EXISTING, 0, nullptr);
+  if (file == INVALID_HANDLE_VALUE) return error(ErrorCode::kFileUnreadable, {path, "error " + std::to_string(GetLastError())});
+  LARGE_INTEGER size;
+  GetFileSizeEx(file, &size);
+  std::shared_ptr<Mapping> mapping(new Mapping);
+  mapping->size_ = static_cast<size_t>(size.QuadPart);
+  if (expected_bytes && mapping->size_ != expected_bytes) {
+    CloseHandle(file);
+    return error(ErrorCode::kFileChanged, {path});
+  }
+  if (map) {
+    HANDLE section = CreateFileMappingW(file, nullptr, PAGE_READONLY, 0, 0, nullptr);
+    if (section) {
+      mapping->data_ = static_cast<const std::byte*>(MapViewOfFile(section, FILE_MAP_READ, 0, 0, 0));
+      CloseHandle(section);
+    }
+    mapping->mapped_ = mapping->data_ != nullptr;
+  }
+  if (!mapping->data_) {
+    auto bytes = Array<std::byte>::make(mapping->size_, "the checkpoint");
+    if (!bytes) {
+      CloseHandle(file);
+      return bytes.error();
+    }
+    mapping->bytes_ = std::move(*bytes);
+    for (size_t done = 0; done < mapping->size_;) {
+      DWORD n = 0;
+      const size_t left = mapping->size_ - done;
+      if (!ReadFile(file, mapping->bytes_.data() + done, static_cast<DWORD>(left < (1u << 30) ? left : 1u << 30), &n, nullptr) || n == 0) {
+        CloseHandle(file);
+        return error(ErrorCode::kFileChanged, {path});
+      }
+      done += n;
+    }
+    mapping->data_ = mapping->bytes_.data();
+  }
+  CloseHandle(file);
+  return std::shared_ptr<const Mapping>(mapping);
+}
+#else
+Result<std::shared_ptr<const Mapping>> MappingRegistry::open(const std::string& path, uint64_t expected_bytes, bool map) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return unreadable(path);
+  struct stat status;
+  if (::fstat(file.fd, &status) != 0) return unreadable(path);
+  if (!S_ISREG(status.st_mode)) return error(ErrorCode::kFileUnreadable, {path, "not a regular file"});
+  const size_t size = static_cast<size_t>(status.st_size);
+  if (expected_bytes && size != expected_bytes) return error(ErrorCode::kFileChanged, {path});
+  if (size == 0) return error(ErrorCode::kFileUnreadable, {path, "the file is empty"});
+
+#ifdef __APPLE__
+  const auto changed = status.st_mtimespec;
+#else
+  const auto changed = status.st_mtim;
+#endif
+  const std::string key = std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) + ":" + std::to_string(size) + ":" +
+                          std::to_string(changed.tv_sec) + ":" + std::to_string(changed.tv_nsec) + (map ? ":mapped" : ":read");
+  // Held while a file is read, so that two loads of one file do not read it twice.
+  Lock lock(mutex_);
+  for (auto i = open_.begin(); i != open_.end();) i = i->second.expired() ? open_.erase(i) : std::next(i);
+  if (auto found = open_.find(key); found != open_.end())
+    if (auto shared = found->second.lock()) return shared;
+
+  std::shared_ptr<Mapping> mapping(new Mapping);
+  mapping->size_ = size;
+  if (map) {
+    void* view = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
+    if (view == MAP_FAILED) return error(ErrorCode::kFileUnreadable, {path, std::string("mmap: ") + std::strerror(errno)});
+    mapping->data_ = static_cast<const std::byte*>(view);
+    mapping->mapped_ = true;
+  } else {
+    INFERNODE_ASSIGN(bytes, Array<std::byte>::make(size, "the checkpoint"));
+    INFERNODE_TRY(read_all(file.fd, path, bytes.data(), size));
+    mapping->bytes_ = std::move(bytes);
+    mapping->data_ = mapping->bytes_.data();
+  }
+  open_[key] = mapping;
+  return std::shared_ptr<const Mapping>(mapping);
+}
+#endif
+
+}  // namespace infernode

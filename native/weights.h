@@ -1,0 +1,33 @@
+// The weights of a plan: matrices in place in their files, vectors converted to f32.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "array.h"
+#include "mapping.h"
+#include "plan.h"
+
+namespace infernode {
+
+class Weights {
+ public:
+  // Opens the plan's files (in place, or read when `map_files` is false) and converts its vectors.
+  static Result<Weights> load(const Plan& plan, MappingRegistry& mappings, bool map_files);
+
+  // A matrix's first row in its file, or a vector's first f32.
+  const std::byte* data(WeightId id) const { return data_[static_cast<size_t>(id)]; }
+  // Bytes after the weight's last byte that belong to the same mapping.
+  size_t readable_after(WeightId id) const { return after_[static_cast<size_t>(id)]; }
+  // Of the matrices in their files, and of the converted vectors.
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::shared_ptr<const Mapping>> files_;
+  Array<float> vectors_;
+  std::vector<const std::byte*> data_;
+  std::vector<size_t> after_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace infernode
