@@ -1,0 +1,369 @@
+/** Generate: options are checked and handed down; tokens and text are streamed up. Everything per token happens natively. */
+import { randomInt } from 'node:crypto'
+import { InfernodeError } from './errors.js'
+import type { GenerationDefaults } from './formats/checkpoint.js'
+import { toInfernodeError, type NativeEngine, type NativeEvents, type NativeRequest, type NativeTokenEvent } from './native.js'
+import { abortSignal, aborted, boolean, checkOptions, finite, integer, invalid, listOf, nonEmptyString, oneOrMore, type Rules } from './options.js'
+
+/** A prompt: text, or the ids of this model's own tokens. */
+export type Prompt = string | readonly number[] | Int32Array
+
+/**
+ * How to continue a prompt. Where the checkpoint has a generation_config.json its values are the defaults; otherwise they are the
+ * ones given here. An unknown or impossible option is an error that names it.
+ */
+export interface GenerateOptions {
+  /** Most tokens to generate; the end of the context ends the text earlier. Default 256. */
+  maxTokens?: number
+  /** Divides the logits before sampling; 0 always takes the likeliest token. Default 0.8. */
+  temperature?: number
+  /** Sample among this many likeliest tokens; 0: all. Default 40. */
+  topK?: number
+  /** Sample among the likeliest tokens that together have this probability (arXiv:1904.09751). Default 0.95; 1: all. */
+  topP?: number
+  /** Drop tokens less likely than this share of the likeliest one's probability (arXiv:2407.01082). Default 0: none. */
+  minP?: number
+  /** Sample among the tokens whose surprise is nearest to the expected one (arXiv:2202.00666). Default 1: all. */
+  typicalP?: number
+  /** Divides positive and multiplies negative logits of tokens that occurred (arXiv:1909.05858). Default 1: none. */
+  repetitionPenalty?: number
+  /** Subtracted once from the logit of each token that occurred. Default 0. */
+  presencePenalty?: number
+  /** Subtracted from a token's logit for each time that it occurred. Default 0. */
+  frequencyPenalty?: number
+  /** How many of the latest tokens the three penalties look at; 0: all. Default 0. */
+  penaltyWindow?: number
+  /** Added to the logits of these token ids; -Infinity forbids a token. */
+  logitBias?: Readonly<Record<number, number>>
+  /** The same seed, prompt and options give the same tokens on the same ISA variant. Chosen if absent; `seed` tells it. */
+  seed?: number
+  /** Texts that end the generation, also across token borders; they are not part of the text. */
+  stop?: string | readonly string[]
+  /** Token ids that end the generation, beside the end-of-text tokens of the checkpoint. */
+  stopTokens?: readonly number[]
+  /** Report ln p of every token and of this many likeliest alternatives. Absent: none of it. */
+  logprobs?: number
+  /** Begin the text and the tokens with the prompt's. Default false. */
+  echo?: boolean
+  /** Add the tokens that the tokenizer puts around a text (beginning of text). Default true; token ids are never changed. */
+  addSpecial?: boolean
+  /** Let control tokens that are spelled out in the prompt act as such. Default false: they are plain text. */
+  parseSpecial?: boolean
+  /** Aborts the request: iteration and result() reject with ABORTED, whose `cause` is the signal's reason. */
+  signal?: AbortSignal
+}
+
+/** What a sampled token could have been. `logprob` is ln p under the model, before temperature and filters. */
+export interface TokenLogprob {
+  readonly token: number
+  readonly logprob: number
+}
+
+/** One token and the text that became final with it. */
+export interface Piece {
+  /** Whole characters only. Empty while a character or a possible stop string is incomplete. */
+  readonly text: string
+  /** The token's id; -1 for held-back text that is released at the end without a token of its own. */
+  readonly token: number
+  /** True for the prompt's own tokens (`echo`). */
+  readonly echo?: boolean
+  /** Only with `logprobs`; absent for the very first token of an echoed prompt, which nothing precedes. */
+  readonly logprob?: number
+  /** The likeliest tokens at this place, likeliest first; only with `logprobs`. */
+  readonly top?: readonly TokenLogprob[]
+}
+
+export interface GenerateResult {
+  /** What was generated, after the prompt's text if `echo` was asked for. */
+  readonly text: string
+  readonly tokens: readonly number[]
+  /** `stop`: an end-of-text token, a stop token or a stop string. `length`: maxTokens or the context. `aborted`: the loop was left. */
+  readonly finishReason: 'stop' | 'length' | 'aborted'
+  /** The stop string or token that ended it; null otherwise. */
+  readonly stopReason: string | number | null
+  readonly usage: { readonly promptTokens: number; readonly completionTokens: number; readonly totalTokens: number }
+  readonly timings: Timings
+  /** The seed that was used; pass it to get the same tokens again. */
+  readonly seed: number
+  /** One per token of `tokens`, if they were asked for. */
+  readonly logprobs?: readonly { readonly token: number; readonly logprob: number | null; readonly top: readonly TokenLogprob[] }[]
+}
+
+export interface Timings {
+  /** Waiting for a place in the batch. */
+  readonly queuedMs: number
+  /** From the first step to the first token. */
+  readonly promptMs: number
+  /** From the first token to the last. */
+  readonly generationMs: number
+  /** Prompt tokens that were computed (not taken from the cache) per second. */
+  readonly promptTokensPerSecond: number
+  /** Tokens after the first per second of generation; 0 where there was only one. */
+  readonly tokensPerSecond: number
+}
+
+const tokenIds = listOf(integer(0, 2 ** 31 - 1), 'token ids')
+
+const rules: Rules<GenerateOptions> = {
+  maxTokens: integer(1),
+  temperature: finite('a number of at least 0', t => t >= 0),
+  topK: integer(0),
+  topP: finite('a number above 0 and up to 1', p => p > 0 && p <= 1),
+  minP: finite('a number from 0 to 1', p => p >= 0 && p <= 1),
+  typicalP: finite('a number above 0 and up to 1', p => p > 0 && p <= 1),
+  repetitionPenalty: finite('a number above 0', r => r > 0),
+  presencePenalty: finite('a finite number', () => true),
+  frequencyPenalty: finite('a finite number', () => true),
+  penaltyWindow: integer(0),
+  logitBias: { expected: 'an object from token ids to numbers', accepts: isLogitBias },
+  seed: integer(0),
+  stop: oneOrMore(nonEmptyString, 'such strings'),
+  stopTokens: tokenIds,
+  logprobs: integer(0, 64),
+  echo: boolean,
+  addSpecial: boolean,
+  parseSpecial: boolean,
+  signal: abortSignal,
+}
+
+function isLogitBias(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Map) return false
+  return Object.entries(value).every(
+    ([id, bias]) => /^\d{1,10}$/.test(id) && typeof bias === 'number' && (Number.isFinite(bias) || bias === -Infinity),
+  )
+}
+
+/** What generate() must know of a model. */
+export interface ModelLimits {
+  readonly vocabSize: number
+  readonly contextLength: number
+  readonly generation: GenerationDefaults
+}
+
+/**
+ * The request that `options` describe, with every default filled in.
+ * @throws UNKNOWN_OPTION, INVALID_ARGUMENT, TOKEN_UNKNOWN, PROMPT_TOO_LONG
+ */
+export function toRequest(prompt: Prompt, options: GenerateOptions | undefined, limits: ModelLimits): { request: NativeRequest; signal?: AbortSignal } {
+  const given = checkOptions(options, rules)
+  const { generation } = limits
+  const logitBias = Object.entries(given.logitBias ?? {}).map(([id, bias]) => ({ id: Number(id), bias }))
+  for (const { id } of logitBias) checkToken(id, limits)
+  for (const id of given.stopTokens ?? []) checkToken(id, limits)
+  const request: NativeRequest = {
+    prompt: typeof prompt === 'string' ? prompt : toIds(prompt, 'prompt', limits),
+    addSpecial: given.addSpecial ?? true,
+    parseSpecial: given.parseSpecial ?? false,
+    // More than the context never fits, so the native side need not count beyond it.
+    maxTokens: Math.min(given.maxTokens ?? 256, limits.contextLength),
+    temperature: given.temperature ?? generation.temperature ?? 0.8,
+    topK: Math.min(given.topK ?? generation.topK ?? 40, limits.vocabSize),
+    topP: given.topP ?? generation.topP ?? 0.95,
+    minP: given.minP ?? generation.minP ?? 0,
+    typicalP: given.typicalP ?? 1,
+    repetitionPenalty: given.repetitionPenalty ?? generation.repetitionPenalty ?? 1,
+    presencePenalty: given.presencePenalty ?? 0,
+    frequencyPenalty: given.frequencyPenalty ?? 0,
+    penaltyWindow: Math.min(given.penaltyWindow ?? 0, limits.contextLength),
+    logitBias,
+    seed: given.seed ?? randomInt(2 ** 32),
+    stop: given.stop === undefined ? [] : typeof given.stop === 'string' ? [given.stop] : [...given.stop],
+    stopTokens: [...new Set([...generation.eosTokenIds, ...(given.stopTokens ?? [])])],
+    logprobs: given.logprobs ?? -1,
+    echo: given.echo ?? false,
+  }
+  return given.signal ? { request, signal: given.signal } : { request }
+}
+
+/**
+ * Token ids as the native side takes them; a copy, so that a caller may reuse its array.
+ * @throws INVALID_ARGUMENT, TOKEN_UNKNOWN, PROMPT_TOO_LONG
+ */
+export function toIds(ids: unknown, name: string, limits: Pick<ModelLimits, 'vocabSize' | 'contextLength'>): Int32Array {
+  if (!Array.isArray(ids) && !(ids instanceof Int32Array)) throw invalid(name, 'a string, or an array of token ids', ids)
+  if (ids.length > limits.contextLength) {
+    throw new InfernodeError('PROMPT_TOO_LONG', String(ids.length), String(limits.contextLength))
+  }
+  const copy = new Int32Array(ids.length)
+  for (let i = 0; i < copy.length; i++) {
+    const id: unknown = ids[i]
+    if (!Number.isSafeInteger(id)) throw invalid(`${name}[${i}]`, 'a token id', id)
+    checkToken(id as number, limits)
+    copy[i] = id as number
+  }
+  return copy
+}
+
+export function checkToken(id: number, { vocabSize }: Pick<ModelLimits, 'vocabSize'>): void {
+  if (id < 0 || id >= vocabSize) throw new InfernodeError('TOKEN_UNKNOWN', String(id), String(vocabSize))
+}
+
+type Outcome = { readonly result: GenerateResult } | { readonly error: unknown; readonly immediate: boolean }
+
+/**
+ * A text in the making: iterate over its pieces, await `result()`, or do both, in any order. `model.generate()` makes it, and
+ * generation starts there and then, whether anybody listens or not; pieces wait here until they are read (at most maxTokens).
+ *
+ * - Every loop sees every piece from the first, also a second loop or one that starts after the end.
+ * - Leaving a loop early (`break`, `return`, an exception) cancels the request: it leaves the batch before the next step.
+ *   `result()` then still resolves, with what was generated until then and the finishReason `aborted`.
+ * - Aborting by the signal makes loops and `result()` reject with ABORTED.
+ * - A failure reaches every loop and every `result()`. A `result()` that nobody awaits causes no unhandled rejection if a loop
+ *   got the error.
+ */
+export class Generate implements AsyncIterable<Piece> {
+  /** The seed in use: the given one, or the one chosen for this request. */
+  readonly seed: number
+
+  readonly #engine: NativeEngine
+  readonly #logprobs: boolean
+  readonly #pieces: Piece[] = []
+  #request: number | undefined
+  #outcome: Outcome | undefined
+  #iterated = false
+  #wake: (() => void)[] = []
+  #results: Promise<unknown>[] = []
+  #stopListening: () => void = () => {}
+
+  /** @internal Made by `model.generate()`. */
+  constructor(engine: NativeEngine, request: NativeRequest, signal?: AbortSignal) {
+    this.#engine = engine
+    this.#logprobs = request.logprobs >= 0
+    this.seed = request.seed
+    if (signal?.aborted) this.#fail(aborted('The generation', signal), true)
+    else this.#submit(request, signal)
+  }
+
+  #submit(request: NativeRequest, signal: AbortSignal | undefined): void {
+    try {
+      this.#request = this.#engine.submit(request, events => this.#receive(events))
+    } catch (cause) {
+      this.#fail(toInfernodeError(cause), false)
+    }
+    if (this.#outcome || !signal) return
+    const onAbort = (): void => {
+      this.#cancel()
+      this.#fail(aborted('The generation', signal), true)
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#stopListening = () => signal.removeEventListener('abort', onAbort)
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Piece, void, undefined> {
+    this.#iterated = true
+    let next = 0
+    try {
+      for (;;) {
+        const failure = this.#outcome && 'error' in this.#outcome ? this.#outcome : undefined
+        // Who aborts wants no more pieces, not even those that have arrived.
+        if (failure && (failure.immediate || next >= this.#pieces.length)) throw failure.error
+        if (next < this.#pieces.length) yield this.#pieces[next++]!
+        else if (this.#outcome) return
+        else await this.#news()
+      }
+    } finally {
+      if (!this.#outcome) this.#cancel()
+    }
+  }
+
+  /**
+   * The whole result, once it is there.
+   * @throws ABORTED if the signal was triggered; PROMPT_TOO_LONG, CACHE_TOO_SMALL, QUEUE_FULL, DISPOSED, LOGITS_NOT_FINITE, …
+   */
+  result(): Promise<GenerateResult> {
+    const result = this.#ended()
+    this.#results.push(result)
+    return result
+  }
+
+  async #ended(): Promise<GenerateResult> {
+    while (!this.#outcome) await this.#news()
+    if ('error' in this.#outcome) throw this.#outcome.error
+    return this.#outcome.result
+  }
+
+  #news(): Promise<void> {
+    return new Promise(resolve => this.#wake.push(resolve))
+  }
+
+  #cancel(): void {
+    if (this.#request !== undefined) this.#engine.cancel(this.#request)
+  }
+
+  #receive({ tokens, tail, done, error }: NativeEvents): void {
+    if (this.#outcome) return
+    for (const event of tokens) this.#pieces.push(toPiece(event))
+    if (tail) this.#addTail(tail, tokens.length > 0)
+    if (error) this.#fail(toInfernodeError(error), false)
+    else if (done) this.#finish({ result: this.#toResult(done) })
+    else this.#announce()
+  }
+
+  /** Held-back text belongs to the last token, unless that was handed out before. */
+  #addTail(tail: string, withTokens: boolean): void {
+    if (withTokens) {
+      const last = this.#pieces.pop()!
+      this.#pieces.push({ ...last, text: last.text + tail })
+    } else this.#pieces.push({ text: tail, token: -1 })
+  }
+
+  #toResult(done: NonNullable<NativeEvents['done']>): GenerateResult {
+    const computed = done.promptTokens - done.cachedTokens
+    const ofTokens = this.#pieces.filter(piece => piece.token >= 0)
+    return {
+      text: this.#pieces.map(piece => piece.text).join(''),
+      tokens: ofTokens.map(piece => piece.token),
+      finishReason: done.finishReason,
+      stopReason: done.stopReason,
+      usage: {
+        promptTokens: done.promptTokens,
+        completionTokens: done.generatedTokens,
+        totalTokens: done.promptTokens + done.generatedTokens,
+      },
+      timings: {
+        queuedMs: done.queuedMs,
+        promptMs: done.promptMs,
+        generationMs: done.generationMs,
+        promptTokensPerSecond: perSecond(computed, done.promptMs),
+        tokensPerSecond: perSecond(done.generatedTokens - 1, done.generationMs),
+      },
+      seed: this.seed,
+      ...(this.#logprobs && {
+        logprobs: ofTokens.map(({ token, logprob, top }) => ({ token, logprob: logprob ?? null, top: top ?? [] })),
+      }),
+    }
+  }
+
+  #fail(error: unknown, immediate: boolean): void {
+    this.#finish({ error, immediate })
+  }
+
+  #finish(outcome: Outcome): void {
+    if (this.#outcome) return
+    this.#outcome = outcome
+    this.#stopListening()
+    if (this.#iterated) for (const result of this.#results) result.catch(() => {})   // the loop throws the same error
+    this.#results = []
+    this.#announce()
+  }
+
+  #announce(): void {
+    const waiting = this.#wake
+    this.#wake = []
+    for (const wake of waiting) wake()
+  }
+}
+
+function toPiece(event: NativeTokenEvent): Piece {
+  return {
+    text: event.text,
+    token: event.token,
+    ...(event.echo && { echo: true }),
+    ...(event.logprob !== undefined && { logprob: event.logprob }),
+    ...(event.top && { top: event.top }),
+  }
+}
+
+function perSecond(tokens: number, ms: number): number {
+  return tokens > 0 && ms > 0 ? (1000 * tokens) / ms : 0
+}

@@ -1,0 +1,359 @@
+/** Model: a checkpoint, its tokenizer and its engine; one of the classes that a user meets. */
+import { join } from 'node:path'
+import { InfernodeError } from './errors.js'
+import { openCheckpoint } from './formats/index.js'
+import type { Checkpoint } from './formats/checkpoint.js'
+import { Generate, toIds, toRequest, type GenerateOptions, type ModelLimits, type Prompt } from './generate.js'
+import { compilePlan } from './graph/compile.js'
+import type { Plan } from './graph/plan.js'
+import { callNative, native, packageRoot, type NativeEngine } from './native.js'
+import { abortSignal, aborted, boolean, callback, checkOptions, integer, invalid, nonEmptyString, oneOf, type Rules } from './options.js'
+import { Tokenizer } from './tokenizer/tokenizer.js'
+
+export type KvType = 'f32' | 'f16' | 'bf16' | 'q8_0'
+
+export interface LoadOptions {
+  /** Threads of a step; at most what the runtime found to be useful (`model.info.threads` tells). Default: all of those. */
+  threads?: number
+  /** ISA variant of the kernels. Default: INFERNODE_ISA, or the best that this CPU runs. */
+  isa?: string
+  /** Where the arithmetic happens. Default, and so far the only one: cpu. */
+  backend?: 'cpu'
+  /** How the KV cache stores keys and values. Default f16. */
+  kvType?: KvType
+  /** Positions in the KV cache, shared by all requests. Default: the context length, at most 8192. */
+  cacheTokens?: number
+  /** Most positions of one request, at most what the checkpoint was trained for. Default: just that. */
+  contextLength?: number
+  /** Requests that may wait; one more is refused with QUEUE_FULL. Default 1024. */
+  maxQueue?: number
+  /**
+   * Map the weights (default), or read them into memory. A mapped file that somebody cuts short while it is in use ends the process;
+   * `false` is for places where that can happen.
+   */
+  mmap?: boolean
+  /** Gives up loading: load() rejects with ABORTED. */
+  signal?: AbortSignal
+  /** Told before each part of loading. */
+  onProgress?: (progress: LoadProgress) => void
+}
+
+export interface LoadProgress {
+  readonly stage: 'checkpoint' | 'plan' | 'tokenizer' | 'weights' | 'ready'
+  /** From 0 to 1. */
+  readonly fraction: number
+}
+
+export interface ModelInfo {
+  readonly name: string
+  readonly architecture: string
+  readonly format: 'gguf' | 'safetensors'
+  readonly path: string
+  /** Values in all tensors of the checkpoint. */
+  readonly parameters: number
+  /** Bytes of all tensors. */
+  readonly bytes: number
+  /** Bytes by tensor type, most first. */
+  readonly types: Readonly<Record<string, number>>
+  readonly vocabSize: number
+  readonly contextLength: number
+  /** The tokens that end a text. */
+  readonly eosTokenIds: readonly number[]
+  readonly backend: 'cpu'
+  readonly isa: string
+  readonly threads: number
+  /** Why this many threads. */
+  readonly threadsReason: string
+  readonly kvType: KvType
+  readonly cacheTokens: number
+}
+
+export interface ModelStats {
+  readonly weightsBytes: number
+  readonly kvBytes: number
+  readonly kvBytesUsed: number
+  readonly scratchBytes: number
+  readonly freePages: number
+  readonly totalPages: number
+  readonly running: number
+  readonly waiting: number
+  /** Tokens that went through the model since it was loaded. */
+  readonly computedTokens: number
+}
+
+export interface EncodeOptions {
+  /** Add what the tokenizer puts around a text (beginning of text). Default true. */
+  addSpecial?: boolean
+  /** Let control tokens that are spelled out in the text act as such. Default false: they are plain text. */
+  parseSpecial?: boolean
+}
+
+/** A token and its place in the text: `text.slice(start, end)`. Added tokens have start = end. */
+export interface TokenInText {
+  readonly id: number
+  /** The vocabulary's own spelling. */
+  readonly piece: string
+  readonly start: number
+  readonly end: number
+}
+
+export interface DecodeOptions {
+  /** Leave out control tokens. Default false. */
+  skipSpecial?: boolean
+}
+
+export interface ScoreOptions extends EncodeOptions {
+  /** Gives up: score() rejects with ABORTED. */
+  signal?: AbortSignal
+}
+
+export interface Score {
+  /** [T] */
+  readonly tokens: Int32Array
+  /** [T - 1]: logprobs[i] is ln p(tokens[i + 1] | tokens[0..i]). */
+  readonly logprobs: Float32Array
+  /** -Σ logprobs, in nats. */
+  readonly nll: number
+  /** exp(nll / (T - 1)); NaN for fewer than two tokens. */
+  readonly perplexity: number
+}
+
+/** The checkpoint in the package: a small model that tells fairy tales. */
+const embedded = join(packageRoot, 'models', 'fairytale-q8_0.gguf')
+
+/** Most tokens of one step: prompts are computed in parts of this size, so scratch memory stays small. */
+const batchTokens = 512
+
+const defaultCacheTokens = 8192
+
+const loadRules: Rules<LoadOptions> = {
+  threads: integer(1, 1024),
+  isa: nonEmptyString,
+  backend: oneOf('cpu'),
+  kvType: oneOf('f16', 'f32', 'bf16', 'q8_0'),
+  cacheTokens: integer(1, 2 ** 31 - 1),
+  contextLength: integer(1, 2 ** 31 - 1),
+  maxQueue: integer(1, 2 ** 31 - 1),
+  mmap: boolean,
+  signal: abortSignal,
+  onProgress: callback,
+}
+const encodeRules: Rules<EncodeOptions> = { addSpecial: boolean, parseSpecial: boolean }
+const decodeRules: Rules<DecodeOptions> = { skipSpecial: boolean }
+const scoreRules: Rules<ScoreOptions> = { ...encodeRules, signal: abortSignal }
+
+/** What load() gathered; a Model owns it from then on. */
+interface Parts {
+  readonly engine: NativeEngine
+  readonly tokenizer: Tokenizer | null
+  readonly info: ModelInfo
+  readonly limits: ModelLimits
+}
+
+export class Model {
+  /** What was loaded, and where and how it runs. */
+  readonly info: ModelInfo
+  readonly #engine: NativeEngine
+  readonly #tokenizer: Tokenizer | null
+  readonly #limits: ModelLimits
+  #disposed: Promise<void> | undefined
+
+  private constructor({ engine, tokenizer, info, limits }: Parts) {
+    this.#engine = engine
+    this.#tokenizer = tokenizer
+    this.#limits = limits
+    this.info = info
+  }
+
+  /**
+   * Loads a checkpoint: a GGUF file (of a split one, its first file) or a Hugging Face folder; without a path, the small story model
+   * that comes with the package. Weights are mapped, so this takes milliseconds.
+   * @throws FILE_UNREADABLE, FORMAT_UNKNOWN, FILE_CORRUPT, ARCHITECTURE_UNKNOWN, TENSOR_MISSING, OUT_OF_MEMORY, ISA_UNKNOWN, ABORTED, …
+   */
+  static async load(path: string = embedded, options?: LoadOptions): Promise<Model> {
+    if (typeof path !== 'string' || path === '') throw invalid('path', 'the path of a GGUF file or a Hugging Face folder', path)
+    const given = checkOptions(options, loadRules)
+    const stage = (stage: LoadProgress['stage'], fraction: number): void => {
+      if (given.signal?.aborted) throw aborted('Loading the model', given.signal)
+      given.onProgress?.({ stage, fraction })
+    }
+    stage('checkpoint', 0)
+    const checkpoint = await openCheckpoint(path)
+    stage('plan', 0.1)
+    const plan = withContextLength(await compilePlan(checkpoint), given.contextLength)
+    stage('tokenizer', 0.2)
+    const tokenizer = checkpoint.tokenizer && (await Tokenizer.load(checkpoint.tokenizer))
+    stage('weights', 0.5)
+    const settings = {
+      threads: given.threads ?? 0,
+      isa: given.isa ?? '',
+      kvType: given.kvType ?? 'f16',
+      cacheTokens: given.cacheTokens ?? Math.min(plan.contextLength, defaultCacheTokens),
+      batchTokens,
+      maxQueue: given.maxQueue ?? 1024,
+      mmap: given.mmap ?? true,
+    }
+    const engine = await callNative(() => native().createEngine(JSON.stringify(plan), tokenizer?.native ?? null, settings))
+    try {
+      stage('ready', 1)
+      const info = await describeModel(checkpoint, plan, settings)
+      const { vocabSize, contextLength } = plan
+      return new Model({ engine, tokenizer, info, limits: { vocabSize, contextLength, generation: checkpoint.generation } })
+    } catch (cause) {
+      await engine.dispose()
+      throw cause
+    }
+  }
+
+  /**
+   * Continues a prompt. Starts at once and returns at once; the Generate streams pieces, has the whole result, or both.
+   * @throws UNKNOWN_OPTION, INVALID_ARGUMENT, TOKEN_UNKNOWN, TOKENIZER_MISSING, DISPOSED; what goes wrong later, the Generate reports.
+   */
+  generate(prompt: Prompt, options?: GenerateOptions): Generate {
+    const engine = this.#live()
+    if (typeof prompt === 'string') this.#needTokenizer()
+    const { request, signal } = toRequest(prompt, options, this.#limits)
+    if (request.stop.length > 0) this.#needTokenizer()
+    return new Generate(engine, request, signal)
+  }
+
+  /**
+   * The log-likelihood of each token given all before it, in one context. Text is encoded like a prompt.
+   * @throws PROMPT_TOO_LONG for more tokens than the context holds, CACHE_TOO_SMALL, ABORTED, and what generate() throws
+   */
+  async score(prompt: Prompt, options?: ScoreOptions): Promise<Score> {
+    const { signal, ...encodeOptions } = checkOptions(options, scoreRules)
+    const ids = typeof prompt === 'string' ? await this.encode(prompt, encodeOptions) : prompt
+    const tokens = toIds(ids, 'prompt', this.#limits)
+    const engine = this.#live()
+    const logprobs = await abortable(signal, 'Scoring', engine, () => engine.score(tokens))
+    let nll = 0
+    for (const logprob of logprobs) nll -= logprob
+    return { tokens, logprobs, nll, perplexity: logprobs.length > 0 ? Math.exp(nll / logprobs.length) : NaN }
+  }
+
+  /** The token ids of a text, as generate() would see it. */
+  async encode(text: string, options?: EncodeOptions): Promise<Int32Array> {
+    return (await this.#encode(text, options, false)).ids
+  }
+
+  /** The tokens of a text with their spelling and their places in it. */
+  async tokenize(text: string, options?: EncodeOptions): Promise<TokenInText[]> {
+    const { ids, offsets } = await this.#encode(text, options, true)
+    const pieces = this.#needTokenizer().pieces(ids)
+    return pieces.map((piece, i) => ({ id: ids[i]!, piece, start: offsets[2 * i]!, end: offsets[2 * i + 1]! }))
+  }
+
+  /** The text of tokens. Bytes that do not form a character become U+FFFD. */
+  async decode(ids: readonly number[] | Int32Array, options?: DecodeOptions): Promise<string> {
+    this.#live()
+    const given = checkOptions(options, decodeRules)
+    const { vocabSize } = this.#limits
+    const tokens = toIds(ids, 'ids', { vocabSize, contextLength: Infinity })
+    return this.#needTokenizer().decode(tokens, { skipSpecial: given.skipSpecial ?? false })
+  }
+
+  /** Memory and work of the engine at this moment. */
+  stats(): ModelStats {
+    return this.#live().stats()
+  }
+
+  /**
+   * Frees weights, cache and scratch memory; running requests end with DISPOSED. Resolves when it is done; may be called again.
+   * A model that nobody refers to any more is freed without it, at a time that the garbage collector chooses.
+   */
+  dispose(): Promise<void> {
+    this.#disposed ??= callNative(() => this.#engine.dispose())
+    return this.#disposed
+  }
+
+  /** `await using model = await Model.load()` disposes at the end of the block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
+  }
+
+  async #encode(text: string, options: EncodeOptions | undefined, offsets: boolean) {
+    this.#live()
+    if (typeof text !== 'string') throw invalid('text', 'a string', text)
+    const { addSpecial = true, parseSpecial = false } = checkOptions(options, encodeRules)
+    return this.#needTokenizer().encode(text, { addSpecial, parseSpecial, offsets })
+  }
+
+  #live(): NativeEngine {
+    if (this.#disposed) throw new InfernodeError('DISPOSED', 'model')
+    return this.#engine
+  }
+
+  #needTokenizer(): Tokenizer {
+    if (!this.#tokenizer) throw new InfernodeError('TOKENIZER_MISSING', this.info.path)
+    return this.#tokenizer
+  }
+}
+
+/** The same plan for shorter contexts. */
+function withContextLength(plan: Plan, contextLength: number | undefined): Plan {
+  if (contextLength === undefined) return plan
+  if (contextLength > plan.contextLength) {
+    throw invalid('contextLength', `at most ${plan.contextLength}, which the checkpoint was trained for`, contextLength)
+  }
+  return { ...plan, contextLength }
+}
+
+async function describeModel(
+  checkpoint: Checkpoint,
+  plan: Plan,
+  { threads, isa, kvType, cacheTokens }: { threads: number; isa: string; kvType: KvType; cacheTokens: number },
+): Promise<ModelInfo> {
+  const runtime = await callNative(() => native().info({ threads, isa }))
+  return {
+    name: checkpoint.name,
+    architecture: plan.architecture,
+    format: checkpoint.format,
+    path: checkpoint.path,
+    ...weigh(checkpoint),
+    vocabSize: plan.vocabSize,
+    contextLength: plan.contextLength,
+    eosTokenIds: checkpoint.generation.eosTokenIds,
+    backend: 'cpu',
+    isa: runtime.isa,
+    threads: runtime.threads,
+    threadsReason: runtime.threadsReason,
+    kvType,
+    cacheTokens,
+  }
+}
+
+/** Values and bytes of all tensors, and bytes by type. */
+export function weigh({ tensors }: Pick<Checkpoint, 'tensors'>): Pick<ModelInfo, 'parameters' | 'bytes' | 'types'> {
+  const types: Record<string, number> = {}
+  let parameters = 0
+  let bytes = 0
+  for (const tensor of tensors.values()) {
+    parameters += tensor.shape.reduce((product, size) => product * size, 1)
+    bytes += tensor.bytes
+    types[tensor.type] = (types[tensor.type] ?? 0) + tensor.bytes
+  }
+  return { parameters, bytes, types: Object.fromEntries(Object.entries(types).sort(([, a], [, b]) => b - a)) }
+}
+
+/** Waits for native work that has a request id; an abort cancels it and rejects at once. */
+async function abortable<T>(
+  signal: AbortSignal | undefined,
+  what: string,
+  engine: NativeEngine,
+  start: () => { request: number; result: Promise<T> },
+): Promise<T> {
+  if (signal?.aborted) throw aborted(what, signal)
+  return callNative(() => {
+    const { request, result } = start()
+    if (!signal) return result
+    return new Promise<T>((resolve, reject) => {
+      const onAbort = (): void => {
+        engine.cancel(request)
+        reject(aborted(what, signal))
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      result.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+    })
+  })
+}
