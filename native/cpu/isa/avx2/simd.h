@@ -156,7 +156,10 @@ INFERNODE_INLINE double sum(F64 x) {
 // ---- memory
 
 INFERNODE_INLINE F32 load(const float* p) { return {_mm256_loadu_ps(p)}; }
-INFERNODE_INLINE F32 load(const float* p, size_t n) { return {_mm256_maskload_ps(p, _mm256_castps_si256(first_lanes(n).v))}; }
+INFERNODE_INLINE F32 load(const float* p, size_t n) {
+  if (n >= 8) return load(p);  // the common case, without a mask
+  return {_mm256_maskload_ps(p, _mm256_castps_si256(first_lanes(n).v))};
+}
 INFERNODE_INLINE I32 load(const int32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
 INFERNODE_INLINE I32 load(const int32_t* p, size_t n) { return {_mm256_maskload_epi32(p, _mm256_castps_si256(first_lanes(n).v))}; }
 INFERNODE_INLINE F32 load(const F16* p) { return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
@@ -168,7 +171,10 @@ INFERNODE_INLINE F32 load(const int8_t* p) {
 }
 
 INFERNODE_INLINE void store(float* p, F32 x) { _mm256_storeu_ps(p, x.v); }
-INFERNODE_INLINE void store(float* p, F32 x, size_t n) { _mm256_maskstore_ps(p, _mm256_castps_si256(first_lanes(n).v), x.v); }
+INFERNODE_INLINE void store(float* p, F32 x, size_t n) {
+  if (n >= 8) return store(p, x);  // masked stores are slow on AMD
+  _mm256_maskstore_ps(p, _mm256_castps_si256(first_lanes(n).v), x.v);
+}
 INFERNODE_INLINE void store(int32_t* p, I32 x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.v); }
 INFERNODE_INLINE void store(int32_t* p, I32 x, size_t n) { _mm256_maskstore_epi32(p, _mm256_castps_si256(first_lanes(n).v), x.v); }
 INFERNODE_INLINE void store(int8_t* p, I32 x) {

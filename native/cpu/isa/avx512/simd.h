@@ -145,7 +145,10 @@ INFERNODE_INLINE double sum(F64 x) {
 // ---- memory
 
 INFERNODE_INLINE F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
-INFERNODE_INLINE F32 load(const float* p, size_t n) { return {_mm512_maskz_loadu_ps(first_lanes(n).v, p)}; }
+INFERNODE_INLINE F32 load(const float* p, size_t n) {
+  if (n >= 16) return load(p);  // the common case, without a mask
+  return {_mm512_maskz_loadu_ps(first_lanes(n).v, p)};
+}
 INFERNODE_INLINE I32 load(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
 INFERNODE_INLINE I32 load(const int32_t* p, size_t n) { return {_mm512_maskz_loadu_epi32(first_lanes(n).v, p)}; }
 INFERNODE_INLINE F32 load(const F16* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
@@ -161,7 +164,10 @@ INFERNODE_INLINE F32 load(const int8_t* p, size_t n) {
 }
 
 INFERNODE_INLINE void store(float* p, F32 x) { _mm512_storeu_ps(p, x.v); }
-INFERNODE_INLINE void store(float* p, F32 x, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n).v, x.v); }
+INFERNODE_INLINE void store(float* p, F32 x, size_t n) {
+  if (n >= 16) return store(p, x);
+  _mm512_mask_storeu_ps(p, first_lanes(n).v, x.v);
+}
 INFERNODE_INLINE void store(int32_t* p, I32 x) { _mm512_storeu_si512(p, x.v); }
 INFERNODE_INLINE void store(int32_t* p, I32 x, size_t n) { _mm512_mask_storeu_epi32(p, first_lanes(n).v, x.v); }
 INFERNODE_INLINE void store(int8_t* p, I32 x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v)); }

@@ -102,7 +102,10 @@ INFERNODE_INLINE F32 round(F32 x) {  // to nearest even, |x| < 2^22
   const F32 shift = F32::all(12582912.0f);
   return copy_sign((x + shift) - shift, x);
 }
-INFERNODE_INLINE I32 to_i32(F32 x) { return {static_cast<int32_t>(round(x).v)}; }  // to nearest even, |x| < 2^22
+INFERNODE_INLINE I32 to_i32(F32 x) {  // to nearest even; |x| < 2^22, anything else gives some integer
+  const float rounded = round(x).v;
+  return {rounded > -4194305.0f && rounded < 4194305.0f ? static_cast<int32_t>(rounded) : INT32_MIN};
+}
 INFERNODE_INLINE F32 to_f32(I32 x) { return {static_cast<float>(x.v)}; }
 // x * 2^n, rounded once; n is integral, -250 <= n <= 250.
 INFERNODE_INLINE F32 times_power_of_2(F32 x, F32 n) {
