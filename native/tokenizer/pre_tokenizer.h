@@ -1,0 +1,58 @@
+// Splits text into the words that subword models work on: hand-written matchers for the regular expressions of published tokenizers.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "result.h"
+
+namespace infernode {
+
+// The rows of src/tokenizer/patterns.ts, which says which regular expressions and GGUF names mean which.
+enum class SplitPattern : uint8_t {
+  kGpt2,
+  kLlama3,
+  kQwen2,
+  kGpt4o,
+  kTekken,
+  kDigitTriples,
+  kDigits,
+  kDigitRuns,
+  kByteDigitRuns,
+  kAsciiTriples,
+  kNewlines,
+  kPunctuationRuns,
+  kCjkKana,
+  kCjkHangul,
+  kDeepseekV3,
+  kDeepseekLetters,
+  kDeepseekPunctuation,
+  kDeepseekCoderLetters,
+  kDeepseekCoderPunctuation,
+  kTrailingSpace,
+};
+
+// -1 for an unknown name.
+int split_pattern_of(std::string_view name);
+
+// Patterns in the order in which they split: each divides the pieces that the one before it left, into matches and what lies
+// between them. Linear in the text.
+class PreTokenizer {
+ public:
+  explicit PreTokenizer(std::vector<SplitPattern> patterns) : patterns_(std::move(patterns)) {}
+
+  // Calls `word(std::string_view)` for every piece, none of them empty. `text` is well-formed UTF-8. Stops at the first error.
+  template <class Word>
+  Status split(std::string_view text, const Word& word) const {
+    return split_from(0, text, [](const void* target, std::string_view piece) { return (*static_cast<const Word*>(target))(piece); }, &word);
+  }
+
+ private:
+  using Call = Status (*)(const void* target, std::string_view piece);
+  Status split_from(size_t pattern, std::string_view text, Call call, const void* target) const;
+
+  std::vector<SplitPattern> patterns_;
+};
+
+}  // namespace infernode
