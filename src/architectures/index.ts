@@ -1,0 +1,16 @@
+/** The table of architectures: one line per family. */
+import { InfernodeError } from '../errors.js'
+import type { Checkpoint } from '../formats/checkpoint.js'
+import type { Architecture } from './architecture.js'
+import { gemma3 } from './gemma3.js'
+import { llama } from './llama.js'
+
+export const architectures: readonly Architecture[] = [llama, gemma3]
+
+/** The family of a checkpoint, with its name. Throws ARCHITECTURE_UNKNOWN with the names that there are. */
+export function findArchitecture({ modelType, path }: Checkpoint): Architecture & { readonly name: string } {
+  const found = architectures.find(({ modelTypes }) => modelTypes.includes(modelType))
+  if (found) return { ...found, name: found.modelTypes[0]! }
+  const known = architectures.flatMap(({ modelTypes }) => modelTypes).sort().join(', ')
+  throw new InfernodeError('ARCHITECTURE_UNKNOWN', path, modelType, known)
+}

@@ -1,0 +1,191 @@
+/** Rotary frequencies: how fast each pair of dimensions turns, and how checkpoints stretch that to longer contexts. */
+import { open } from 'node:fs/promises'
+import { InfernodeError } from '../errors.js'
+import type { Checkpoint } from '../formats/checkpoint.js'
+import type { Rope } from '../graph/builder.js'
+import type { ConfigFields } from './config-fields.js'
+
+export type RopeScaling =
+  | { readonly type: 'none' }
+  /** Positions divided by the factor. arXiv:2306.15595 §2.3. */
+  | { readonly type: 'linear'; readonly factor: number }
+  /** Long wavelengths divided by the factor, short ones kept, a smooth step between. Llama 3.1's model card and reference code. */
+  | {
+      readonly type: 'llama3'
+      readonly factor: number
+      readonly lowFrequencyFactor: number
+      readonly highFrequencyFactor: number
+      readonly originalContextLength: number
+    }
+  /** The same idea with a linear ramp over dimensions, and sharper attention. arXiv:2309.00071 §3.2 and §3.4. */
+  | {
+      readonly type: 'yarn'
+      readonly factor: number
+      readonly betaFast: number
+      readonly betaSlow: number
+      readonly originalContextLength: number
+      readonly attentionFactor: number
+    }
+
+export interface RopeOptions {
+  readonly name: string
+  readonly headDim: number
+  /** Dimensions of a head that turn, from the first one. */
+  readonly ropeDim: number
+  readonly theta: number
+  readonly scaling: RopeScaling
+  /** What each frequency is divided by; GGUF stores Llama 3's scaling this way. */
+  readonly factors?: readonly number[] | null
+  readonly pairing: Rope['pairing']
+}
+
+/** Computed in double and rounded to f32 once. */
+export function makeRope({ name, headDim, ropeDim, theta, scaling, factors, pairing }: RopeOptions): Rope {
+  const frequencies = Array.from({ length: ropeDim / 2 }, (_, i) => {
+    const scaled = scaleFrequency(theta ** ((-2 * i) / ropeDim), i, ropeDim, theta, scaling)
+    return Math.fround(scaled / (factors?.[i] ?? 1))
+  })
+  return { name, headDim, frequencies, pairing, scale: scaling.type === 'yarn' ? Math.fround(scaling.attentionFactor) : 1 }
+}
+
+function scaleFrequency(frequency: number, i: number, ropeDim: number, theta: number, scaling: RopeScaling): number {
+  switch (scaling.type) {
+    case 'none':
+      return frequency
+    case 'linear':
+      return frequency / scaling.factor
+    case 'llama3': {
+      const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalContextLength } = scaling
+      const turns = (originalContextLength * frequency) / (2 * Math.PI) // full turns within the original context
+      const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)))
+      return kept * frequency + ((1 - kept) * frequency) / factor
+    }
+    case 'yarn': {
+      const { factor, betaFast, betaSlow, originalContextLength } = scaling
+      // The dimension that makes `turns` full turns within the original context.
+      const dimension = (turns: number) => {
+        return (ropeDim * Math.log(originalContextLength / (turns * 2 * Math.PI))) / (2 * Math.log(theta))
+      }
+      const first = Math.max(0, Math.floor(dimension(betaFast)))
+      const last = Math.min(ropeDim - 1, Math.ceil(dimension(betaSlow)))
+      const divided = Math.min(1, Math.max(0, (i - first) / (last === first ? 0.001 : last - first)))
+      return (1 - divided) * frequency + (divided * frequency) / factor
+    }
+  }
+}
+
+/** The scaling that a config asks for. `parameters`: the object to read instead of the config's own (Gemma 3 has one per kind of layer). */
+export function readRopeScaling(
+  fields: ConfigFields,
+  contextLength: number,
+  parameters = fields.from === 'hf' ? (fields.object('rope_parameters') ?? fields.object('rope_scaling') ?? {}) : undefined,
+  where = 'rope_scaling',
+): RopeScaling {
+  return parameters ? fromHuggingFace(fields, contextLength, parameters, where) : fromGguf(fields, contextLength)
+}
+
+function fromHuggingFace(
+  fields: ConfigFields,
+  contextLength: number,
+  parameters: Readonly<Record<string, unknown>>,
+  where: string,
+): RopeScaling {
+  const number = (key: string, fallback?: number) => fields.number(`${where}.${key}`, parameters[key] ?? fallback)
+  const unsupported = (key: string) => {
+    return fields.unsupported(`${where}.${key}`, `${JSON.stringify(parameters[key])} is not supported`)
+  }
+  if ((parameters.partial_rotary_factor ?? 1) !== 1) throw unsupported('partial_rotary_factor')
+  const typeKey = 'rope_type' in parameters ? 'rope_type' : 'type' // transformers before 4.43 called it `type`
+  switch (parameters[typeKey] ?? 'default') {
+    case 'default':
+      return { type: 'none' }
+    case 'linear':
+      return { type: 'linear', factor: number('factor') }
+    case 'llama3': {
+      const low = number('low_freq_factor')
+      const high = number('high_freq_factor')
+      fields.expect(`${where}.high_freq_factor`, high > low, `${high} is not above low_freq_factor ${low}`)
+      return {
+        type: 'llama3',
+        factor: number('factor'),
+        lowFrequencyFactor: low,
+        highFrequencyFactor: high,
+        originalContextLength: number('original_max_position_embeddings'),
+      }
+    }
+    case 'yarn': {
+      for (const key of ['mscale', 'mscale_all_dim']) if (parameters[key] != null) throw unsupported(key)
+      if ((parameters.truncate ?? true) !== true) throw unsupported('truncate')
+      const factor = number('factor')
+      return {
+        type: 'yarn',
+        factor,
+        betaFast: number('beta_fast', 32),
+        betaSlow: number('beta_slow', 1),
+        originalContextLength: number('original_max_position_embeddings', contextLength),
+        attentionFactor: number('attention_factor', sharpness(factor)),
+      }
+    }
+    default:
+      throw unsupported(typeKey)
+  }
+}
+
+function fromGguf(fields: ConfigFields, contextLength: number): RopeScaling {
+  const type = fields.raw('rope.scaling.type') ?? (fields.raw('rope.scale_linear') === undefined ? 'none' : 'linear')
+  switch (type) {
+    case 'none':
+      return { type: 'none' }
+    case 'linear': {
+      // Files of 2023 have scale_linear instead of type and factor.
+      const name = fields.raw('rope.scaling.factor') === undefined ? 'rope.scale_linear' : 'rope.scaling.factor'
+      return { type: 'linear', factor: fields.positive(name) }
+    }
+    case 'yarn': {
+      fields.expectNeutral('rope.scaling.attn_factor', 1, [0])
+      fields.expectNeutral('rope.scaling.yarn_attn_factor', 1)
+      fields.expectNeutral('rope.scaling.yarn_ext_factor', 1, [-1])
+      fields.expectNeutral('rope.scaling.yarn_log_multiplier', 0)
+      const factor = fields.positive('rope.scaling.factor')
+      return {
+        type: 'yarn',
+        factor,
+        betaFast: fields.positive('rope.scaling.yarn_beta_fast', { fallback: 32 }),
+        betaSlow: fields.positive('rope.scaling.yarn_beta_slow', { fallback: 1 }),
+        originalContextLength: fields.count('rope.scaling.original_context_length', { fallback: contextLength }),
+        attentionFactor: sharpness(factor),
+      }
+    }
+    default:
+      throw fields.unsupported('rope.scaling.type', `only none, linear and yarn are supported, found ${JSON.stringify(type)}`)
+  }
+}
+
+/** YaRN's attention factor, arXiv:2309.00071 eq. 22. */
+const sharpness = (factor: number) => (factor > 1 ? 0.1 * Math.log(factor) + 1 : 1)
+
+/** The factors that GGUF stores as a tensor beside the weights: [ropeDim / 2], or null where there is none. */
+export async function readRopeFactors(checkpoint: Checkpoint, ropeDim: number): Promise<readonly number[] | null> {
+  if (checkpoint.format !== 'gguf') return null
+  const tensor = checkpoint.tensors.get('rope_freqs.weight')
+  if (!tensor) return null
+  const { path } = checkpoint.files[tensor.file]!
+  if (tensor.type !== 'f32') throw new InfernodeError('TENSOR_TYPE_UNSUPPORTED', tensor.sourceName, path, tensor.type)
+  if (tensor.shape.length !== 1 || tensor.shape[0] !== ropeDim / 2) {
+    throw new InfernodeError('TENSOR_SHAPE', tensor.sourceName, path, String(ropeDim / 2), tensor.shape.join(', '))
+  }
+  const bytes = Buffer.alloc(2 * ropeDim)
+  const file = await open(path).catch((cause: Error) => {
+    throw new InfernodeError('FILE_UNREADABLE', path, cause.message)
+  })
+  try {
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, tensor.offset)
+    if (bytesRead !== bytes.length) throw new InfernodeError('FILE_CHANGED', path)
+  } finally {
+    await file.close()
+  }
+  const factors = Array.from({ length: ropeDim / 2 }, (_, i) => bytes.readFloatLE(4 * i))
+  const bad = factors.find((factor) => !(Number.isFinite(factor) && factor > 0))
+  if (bad !== undefined) throw new InfernodeError('FILE_CORRUPT', path, tensor.sourceName, `${bad} is not a positive number`)
+  return factors
+}

@@ -1,0 +1,278 @@
+/** The words in which an architecture says what to compute: every call adds a step, checks its shapes and looks up its weights. */
+import type { Checkpoint, TensorInfo } from '../formats/checkpoint.js'
+import { InfernodeError } from '../errors.js'
+import { tensorTypes } from '../tensor-types.js'
+import type { Graph, GraphStep, Value } from './graph.js'
+import { inferShapes, opRow, type OpName, type Rows } from './ops.js'
+import type { Operands, PlanWeight } from './plan.js'
+
+export type { Value } from './graph.js'
+
+/** Rotary positions of one kind of layer (src/architectures/rope.ts makes them). */
+export interface Rope {
+  /** Tells tables of one model apart, for people. */
+  readonly name: string
+  /** Radians per position of each rotated pair, f32 values; at most headDim / 2 of them. */
+  readonly frequencies: readonly number[]
+  /** Multiplies cos and sin: YaRN's attention factor, else 1. */
+  readonly scale: number
+  readonly pairing: 'half' | 'interleaved'
+  readonly headDim: number
+}
+
+export interface AttentionOptions {
+  readonly layer: number
+  /** [T, H·E] */
+  readonly q: Value
+  /** [T, K·E] */
+  readonly k: Value
+  /** [T, K·E] */
+  readonly v: Value
+  readonly headDim: number
+  /** Positions that a query sees, itself included. Default 0: all before it. */
+  readonly window?: number
+  /** Default 1 / √headDim. */
+  readonly scale?: number
+}
+
+/** true: the bias must be there. 'optional': it is used where the checkpoint has one (GGUF has no field that says so). */
+export type HasBias = boolean | 'optional'
+
+/** Stands for the token ids of the step, which the engine feeds. */
+interface Tokens {
+  readonly tokens: true
+}
+
+interface Drawing {
+  readonly checkpoint: Checkpoint
+  readonly capture: boolean
+  readonly values: Value[]
+  readonly weights: PlanWeight[]
+  readonly weightIds: Map<string, number>
+  readonly ropeTables: Map<Rope, Value>
+  readonly steps: GraphStep[]
+  readonly inputs: { name: string; value: number }[]
+  readonly outputs: { name: string; value: number }[]
+}
+
+export class GraphBuilder {
+  readonly tokens: Tokens = { tokens: true }
+  readonly #drawing: Drawing
+  readonly #prefix: string
+
+  /** `capture`: keep the values that the architecture names with `capture`, as outputs. */
+  constructor(checkpoint: Checkpoint, { capture = false } = {}, within?: { drawing: Drawing; prefix: string }) {
+    this.#drawing = within?.drawing ?? {
+      checkpoint,
+      capture,
+      values: [],
+      weights: [],
+      weightIds: new Map(),
+      ropeTables: new Map(),
+      steps: [],
+      inputs: [],
+      outputs: [],
+    }
+    this.#prefix = within?.prefix ?? ''
+  }
+
+  /** The same graph, where tensor names begin with `prefix` and a dot. */
+  at(prefix: string): GraphBuilder {
+    return new GraphBuilder(this.#drawing.checkpoint, {}, { drawing: this.#drawing, prefix: `${this.#prefix}${prefix}.` })
+  }
+
+  /** A value [T, width] that the caller feeds by name. */
+  input(name: string, width: number): Value {
+    const value = this.#value(name, { rows: 'tokens', width })
+    this.#drawing.inputs.push({ name, value: value.id })
+    return value
+  }
+
+  /** Rows of `<name>.weight` [V, dim] by token id: [T, dim]. */
+  embedding(name: string, _tokens: Tokens, dim: number): Value {
+    const rows = this.#drawing.checkpoint.tensors.get(`${this.#prefix}${name}.weight`)?.shape[0] ?? 0
+    return this.#step('embedding', name, {}, { table: this.#tensor(`${name}.weight`, [rows, dim]) }, { scale: 1 })
+  }
+
+  /** x · `<name>.weight`ᵀ (+ `<name>.bias`): [T, out]. Default: no bias. */
+  linear(name: string, x: Value, out: number, { bias = false }: { bias?: HasBias } = {}): Value {
+    const { tensors } = this.#drawing.checkpoint
+    const weight = this.#tensor(`${name}.weight`, [out, x.width])
+    const biased = bias === true || (bias === 'optional' && tensors.has(`${this.#prefix}${name}.bias`))
+    const weights: Operands = biased ? { weight: [weight], bias: [this.#tensor(`${name}.bias`, [out])] } : { weight: [weight] }
+    return this.#step('linear', name, { x: [x.id] }, weights, { epilogue: 'none' })
+  }
+
+  /** Root mean square norm with `<name>.weight`, over groups of `groupDim` values of a row. Default: the whole row. */
+  rmsNorm(name: string, x: Value, eps: number, groupDim = x.width): Value {
+    return this.#step('rmsNorm', name, { x: x.id }, { weight: this.#tensor(`${name}.weight`, [groupDim]) }, { eps })
+  }
+
+  /** Turns every head of x by the position of its token. Layers that share a `Rope` object share its table. */
+  rope(x: Value, rope: Rope): Value {
+    const { headDim, pairing } = rope
+    return this.#step('rope', `${x.name} rope`, { x: x.id, table: this.#ropeTable(rope).id }, {}, { headDim, pairing })
+  }
+
+  /** Causal attention of this step's queries over the layer's cache, with this step's own keys and values in it: [T, H·E]. */
+  attention({ layer, q, k, v, headDim, window = 0, scale = 1 / Math.sqrt(headDim) }: AttentionOptions): Value {
+    if (k.width % headDim !== 0 || q.width % k.width !== 0) {
+      throw new InfernodeError('SHAPE_MISMATCH', 'attention', 'k', `T, a divisor of ${q.width}`, `T, ${k.width}`)
+    }
+    this.#step('kvWrite', 'kv', { k: k.id, v: v.id }, {}, { layer })
+    return this.#step('attention', 'attention', { q: q.id }, {}, { layer, headDim, scale, window })
+  }
+
+  add(a: Value, b: Value): Value {
+    return this.#step('add', 'add', { a: a.id, b: b.id })
+  }
+
+  mul(a: Value, b: Value): Value {
+    return this.#step('mul', 'mul', { a: a.id, b: b.id })
+  }
+
+  /** silu(gate) · up */
+  swiglu(gate: Value, up: Value): Value {
+    return this.#step('swiglu', 'swiglu', { gate: gate.id, up: up.id })
+  }
+
+  /** geluTanh(gate) · up */
+  geglu(gate: Value, up: Value): Value {
+    return this.#step('geglu', 'geglu', { gate: gate.id, up: up.id })
+  }
+
+  silu(x: Value): Value {
+    return this.#step('silu', 'silu', { x: x.id })
+  }
+
+  geluTanh(x: Value): Value {
+    return this.#step('geluTanh', 'geluTanh', { x: x.id })
+  }
+
+  scale(x: Value, factor: number): Value {
+    return this.#step('scale', 'scale', { x: x.id }, {}, { factor })
+  }
+
+  /** Only the rows whose logits are wanted: [N, D]. */
+  outputRows(x: Value): Value {
+    return this.#step('outputRows', 'outputRows', { x: x.id })
+  }
+
+  /** Names a value for tests and tools; without `capture` it does nothing. Gives the value back. */
+  capture(name: string, value: Value): Value {
+    if (this.#drawing.capture) this.output(name, value)
+    return value
+  }
+
+  /** Names a value that the caller gets. */
+  output(name: string, value: Value): void {
+    this.#drawing.outputs.push({ name, value: value.id })
+  }
+
+  /** Everything so far. */
+  finish(): Graph {
+    const { values, weights, steps, inputs, outputs } = this.#drawing
+    return { values, weights, steps, inputs, outputs }
+  }
+
+  #step(
+    op: OpName,
+    name: string,
+    inputs: Operands,
+    weights: Operands = {},
+    attributes: Record<string, number | string> = {},
+  ): Value {
+    const { values, steps } = this.#drawing
+    const row = opRow(op)
+    for (const [key, type] of Object.entries(row.attributes)) {
+      // As the kernel will see it, so that a plan says exactly what is computed.
+      if (type === 'f32') attributes[key] = Math.fround(attributes[key] as number)
+    }
+    const label = name.startsWith(this.#prefix) ? name : this.#prefix + name
+    const step: GraphStep = { op, label, inputs, weights, outputs: {}, attributes }
+    const { out } = inferShapes(step, values, this.#drawing.weights)
+    if (!out) {
+      steps.push(step)
+      return undefined as never // only kvWrite, which nobody can read
+    }
+    const value = this.#value(label, Array.isArray(out) ? out[0] : out)
+    steps.push({ ...step, outputs: { out: row.outputs.out === 'list' ? [value.id] : value.id } })
+    return value
+  }
+
+  #value(name: string, { rows, width }: Rows): Value {
+    const value: Value = { id: this.#drawing.values.length, name, rows, width, type: 'f32' }
+    this.#drawing.values.push(value)
+    return value
+  }
+
+  #ropeTable(rope: Rope): Value {
+    const { ropeTables, weights } = this.#drawing
+    let table = ropeTables.get(rope)
+    if (!table) {
+      const data = rope.frequencies.map(Math.fround)
+      weights.push({ name: rope.name, type: 'f32', shape: [data.length], data })
+      const top = new GraphBuilder(this.#drawing.checkpoint, {}, { drawing: this.#drawing, prefix: '' })
+      table = top.#step('ropeTable', rope.name, {}, { frequencies: weights.length - 1 }, { scale: rope.scale })
+      ropeTables.set(rope, table)
+    }
+    return table
+  }
+
+  #tensor(name: string, shape: readonly number[]): number {
+    const { checkpoint, weights, weightIds } = this.#drawing
+    const full = this.#prefix + name
+    const known = weightIds.get(full)
+    const tensor = checkpoint.tensors.get(full)
+    if (!tensor) throw new InfernodeError('TENSOR_MISSING', full, checkpoint.path, nearestName(full, checkpoint.tensors.keys()))
+    if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
+      throw new InfernodeError('TENSOR_SHAPE', full, checkpoint.path, shape.join(', '), tensor.shape.join(', '))
+    }
+    if (known !== undefined) return known
+    weights.push(placed(tensor, checkpoint))
+    weightIds.set(full, weights.length - 1)
+    return weights.length - 1
+  }
+}
+
+/** The tensors of a checkpoint that no step reads: `inspect` lists them, for they may say that something was overlooked. */
+export function unusedTensors(checkpoint: Checkpoint, graph: { readonly weights: readonly { readonly name: string }[] }): string[] {
+  const used = new Set(graph.weights.map((weight) => weight.name))
+  return [...checkpoint.tensors.keys()].filter((name) => !used.has(name))
+}
+
+/** Where the tensor is. Vectors become f32 when they are loaded, which only the plain types can. */
+function placed({ name, type, shape, file, offset, add }: TensorInfo, checkpoint: Checkpoint): PlanWeight {
+  const { activations, blockValues } = tensorTypes[type]
+  const computable = shape.length === 1 ? blockValues === 1 && activations === 'f32' : activations !== null
+  if (!computable || (add !== undefined && shape.length !== 1)) {
+    throw new InfernodeError('TENSOR_TYPE_UNSUPPORTED', name, checkpoint.path, type)
+  }
+  return { name, type, shape, file, offset, ...(add === undefined ? {} : { add }) }
+}
+
+/** The name with the fewest edits. Hostile files have long lists of long names, so both are limited. */
+export function nearestName(name: string, names: Iterable<string>): string {
+  let nearest = ''
+  let fewest = Infinity
+  let looked = 0
+  for (const other of names) {
+    if (++looked > 5000) break
+    if (other.length > 200 || Math.abs(other.length - name.length) >= fewest) continue
+    const edits = editDistance(name, other)
+    if (edits < fewest) [fewest, nearest] = [edits, other]
+  }
+  return nearest
+}
+
+function editDistance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j)
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i]
+    for (let j = 1; j <= b.length; j++) {
+      row[j] = Math.min(above[j]! + 1, row[j - 1]! + 1, above[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
+    }
+    above = row
+  }
+  return above[b.length]!
+}
