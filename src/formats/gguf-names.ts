@@ -1,0 +1,73 @@
+/** GGUF's names and conventions per model family, as Hugging Face's: one entry per value of general.architecture. */
+import type { Conventions } from './checkpoint.js'
+
+/** Names without `.weight` or `.bias`, and without `blk.N.` for the block's. */
+interface GgufFamily {
+  readonly global: Readonly<Record<string, string>>
+  readonly block: Readonly<Record<string, string>>
+  readonly conventions: Conventions
+}
+
+const decoder = {
+  global: {
+    token_embd: 'model.embed_tokens',
+    output_norm: 'model.norm',
+    output: 'lm_head',
+    // Not in Hugging Face checkpoints, which compute the factors of llama3's rope from the config.
+    rope_freqs: 'rope_freqs',
+  },
+  block: {
+    attn_norm: 'input_layernorm',
+    attn_q: 'self_attn.q_proj',
+    attn_k: 'self_attn.k_proj',
+    attn_v: 'self_attn.v_proj',
+    attn_output: 'self_attn.o_proj',
+    ffn_gate: 'mlp.gate_proj',
+    ffn_up: 'mlp.up_proj',
+    ffn_down: 'mlp.down_proj',
+  },
+} as const
+
+const families: Readonly<Record<string, GgufFamily>> = {
+  // Also Mistral and others of the same shape. Its converter permutes the rows of q and k so that neighbours rotate together.
+  llama: {
+    global: decoder.global,
+    block: { ...decoder.block, ffn_norm: 'post_attention_layernorm' },
+    conventions: { ropePairing: 'interleaved' },
+  },
+  // Its converter adds 1 to every norm's weight, so here nothing is left to add.
+  gemma3: {
+    global: decoder.global,
+    block: {
+      ...decoder.block,
+      attn_q_norm: 'self_attn.q_norm',
+      attn_k_norm: 'self_attn.k_norm',
+      post_attention_norm: 'post_attention_layernorm',
+      ffn_norm: 'pre_feedforward_layernorm',
+      post_ffw_norm: 'post_feedforward_layernorm',
+    },
+    conventions: { ropePairing: 'half' },
+  },
+}
+
+const familyOf = (architecture: string): GgufFamily | null =>
+  Object.hasOwn(families, architecture) ? families[architecture]! : null
+
+/** Null where the architecture is not in the table. */
+export function ggufConventions(architecture: string): Conventions | null {
+  return familyOf(architecture)?.conventions ?? null
+}
+
+/**
+ * The Hugging Face name of a tensor. A name that the table does not have stays as it is: an architecture that needs it will
+ * say so, and one that does not know it will say that too.
+ */
+export function canonicalName(architecture: string, name: string): string {
+  const family = familyOf(architecture)
+  const parts = /^(?:blk\.(0|[1-9]\d{0,4})\.)?([a-z0-9_]+)\.(weight|bias)$/.exec(name)
+  if (!family || !parts) return name
+  const [, layer, stem, suffix] = parts as unknown as [string, string | undefined, string, string]
+  const names = layer === undefined ? family.global : family.block
+  if (!Object.hasOwn(names, stem)) return name
+  return `${layer === undefined ? '' : `model.layers.${layer}.`}${names[stem]}.${suffix}`
+}
