@@ -113,6 +113,7 @@ INFERNODE_INLINE float maximum(F32 x) {
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+INFERNODE_INLINE float first_lane(F32 x) { return _mm256_cvtss_f32(x.v); }
 INFERNODE_INLINE float square_root(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 
 INFERNODE_INLINE __m256 middle_swapped(__m256 x) {  // 64-bit quarters 0, 2, 1, 3

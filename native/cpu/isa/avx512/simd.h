@@ -100,6 +100,7 @@ INFERNODE_INLINE float maximum(F32 x) {
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+INFERNODE_INLINE float first_lane(F32 x) { return _mm512_cvtss_f32(x.v); }
 INFERNODE_INLINE float square_root(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 
 INFERNODE_INLINE void deinterleave(F32 a, F32 b, F32& even, F32& odd) {

@@ -115,6 +115,7 @@ INFERNODE_INLINE F32 times_power_of_2(F32 x, F32 n) {
 // Over the lanes, by halves: lane i with lane i + lanes/2, then i + lanes/4, … The order of every reduction in the kernels.
 INFERNODE_INLINE float sum(F32 x) { return x.v; }
 INFERNODE_INLINE float maximum(F32 x) { return x.v; }
+INFERNODE_INLINE float first_lane(F32 x) { return x.v; }
 INFERNODE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 
 // (a, b) as one sequence of 2 * lanes elements: its even and odd elements; and back.
