@@ -119,7 +119,7 @@ export interface Score {
 }
 
 /** The checkpoint in the package: a small model that tells fairy tales. */
-const embedded = join(packageRoot, 'models', 'fairytale-q8_0.gguf')
+export const embeddedModel = join(packageRoot, 'models', 'fairytale-q8_0.gguf')
 
 /** Most tokens of one step: prompts are computed in parts of this size, so scratch memory stays small. */
 const batchTokens = 512
@@ -170,7 +170,7 @@ export class Model {
    * that comes with the package. Weights are mapped, so this takes milliseconds.
    * @throws FILE_UNREADABLE, FORMAT_UNKNOWN, FILE_CORRUPT, ARCHITECTURE_UNKNOWN, TENSOR_MISSING, OUT_OF_MEMORY, ISA_UNKNOWN, ABORTED, …
    */
-  static async load(path: string = embedded, options?: LoadOptions): Promise<Model> {
+  static async load(path: string = embeddedModel, options?: LoadOptions): Promise<Model> {
     if (typeof path !== 'string' || path === '') throw invalid('path', 'the path of a GGUF file or a Hugging Face folder', path)
     const given = checkOptions(options, loadRules)
     const stage = (stage: LoadProgress['stage'], fraction: number): void => {

@@ -1,0 +1,22 @@
+/** infernode's public API. */
+export { Model } from './model.js'
+export type {
+  DecodeOptions,
+  EncodeOptions,
+  KvType,
+  LoadOptions,
+  LoadProgress,
+  ModelInfo,
+  ModelStats,
+  Score,
+  ScoreOptions,
+  TokenInText,
+} from './model.js'
+export { Generate } from './generate.js'
+export type { GenerateOptions, GenerateResult, Piece, Prompt, Timings, TokenLogprob } from './generate.js'
+export { errorCodes, InfernodeError } from './errors.js'
+export type { ErrorCode } from './errors.js'
+export { inspect } from './inspect.js'
+export type { Inspection } from './inspect.js'
+export { measureMachine, runtime } from './runtime.js'
+export type { MachinePeaks, MeasureOptions, Runtime, RuntimeOptions } from './runtime.js'

@@ -1,0 +1,63 @@
+/** Looks into a checkpoint without loading its weights: config, tensors, tokenizer, and the plan that would run. */
+import { openCheckpoint } from './formats/index.js'
+import type { Checkpoint, GgufValue, TensorInfo, TokenizerSource } from './formats/checkpoint.js'
+import { compilePlan } from './graph/compile.js'
+import type { Plan } from './graph/plan.js'
+import { embeddedModel, weigh, type ModelInfo } from './model.js'
+
+export interface Inspection extends Pick<ModelInfo, 'name' | 'format' | 'path' | 'parameters' | 'bytes' | 'types' | 'architecture'> {
+  readonly vocabSize: number
+  readonly contextLength: number
+  readonly files: readonly { readonly path: string; readonly bytes: number }[]
+  /** The checkpoint's own description: config.json, or GGUF's metadata with arrays summed up. */
+  readonly config: Readonly<Record<string, unknown>>
+  readonly tensors: readonly Pick<TensorInfo, 'name' | 'sourceName' | 'type' | 'shape' | 'bytes'>[]
+  readonly tokenizer: { readonly from: string; readonly settings: Readonly<Record<string, unknown>> } | null
+  readonly generation: Checkpoint['generation']
+  readonly hasChatTemplate: boolean
+  readonly plan: Plan
+}
+
+/**
+ * Reads the headers of a checkpoint and compiles its plan; no weight is touched.
+ * @throws what Model.load() throws for the same file
+ */
+export async function inspect(path: string = embeddedModel): Promise<Inspection> {
+  const checkpoint = await openCheckpoint(path)
+  const plan = await compilePlan(checkpoint)
+  return {
+    name: checkpoint.name,
+    architecture: plan.architecture,
+    format: checkpoint.format,
+    path: checkpoint.path,
+    ...weigh(checkpoint),
+    vocabSize: plan.vocabSize,
+    contextLength: plan.contextLength,
+    files: checkpoint.files.map(({ path, bytes }) => ({ path, bytes })),
+    config: checkpoint.config.from === 'hf' ? checkpoint.config.json : summed(checkpoint.config.metadata, key => !isTokenizerKey(key)),
+    tensors: [...checkpoint.tensors.values()].map(({ name, sourceName, type, shape, bytes }) => ({ name, sourceName, type, shape, bytes })),
+    tokenizer: checkpoint.tokenizer && describeTokenizer(checkpoint.tokenizer),
+    generation: checkpoint.generation,
+    hasChatTemplate: checkpoint.chatTemplate !== null,
+    plan,
+  }
+}
+
+const isTokenizerKey = (key: string): boolean => key.startsWith('tokenizer.')
+
+function describeTokenizer(source: TokenizerSource): NonNullable<Inspection['tokenizer']> {
+  if (source.from === 'tokenizer.json') return { from: source.path, settings: source.config }
+  return { from: source.path, settings: summed(source.metadata, isTokenizerKey) }
+}
+
+/** GGUF metadata as plain data: long arrays are only counted, 64-bit numbers become strings where a number would lose digits. */
+function summed(metadata: ReadonlyMap<string, GgufValue>, keep: (key: string) => boolean): Record<string, unknown> {
+  return Object.fromEntries([...metadata].filter(([key]) => keep(key)).map(([key, value]) => [key, plain(value)]))
+}
+
+function plain(value: GgufValue): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
+  if (typeof value !== 'object') return value
+  if ('count' in value) return `${value.count} elements`
+  return value.length > 16 ? `${value.length} elements` : value.map(plain)
+}

@@ -1,0 +1,51 @@
+/** What this installation and this machine offer: version, ISA variants, threads and the reasons for them, measured peaks. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { callNative, native, packageRoot, type RuntimeInfo } from './native.js'
+import { checkOptions, integer, nonEmptyString, type Rules } from './options.js'
+
+export interface RuntimeOptions {
+  /** Default: as many as are useful here. */
+  threads?: number
+  /** Default: INFERNODE_ISA, or the best that this CPU runs. */
+  isa?: string
+}
+
+export interface Runtime extends RuntimeInfo {
+  readonly backend: 'cpu'
+  /** Version of the package. */
+  readonly packageVersion: string
+}
+
+export interface MeasureOptions extends RuntimeOptions {
+  /** How long to measure each of the two. Default 500. */
+  milliseconds?: number
+}
+
+/** This machine's limits, in practice. */
+export interface MachinePeaks {
+  /** Plain reading of memory that no cache holds. */
+  readonly readBytesPerSecond: number
+  /** Multiply-adds of int8 in registers. */
+  readonly int8MacsPerSecond: number
+}
+
+const runtimeRules: Rules<RuntimeOptions> = { threads: integer(1, 1024), isa: nonEmptyString }
+const measureRules: Rules<MeasureOptions> = { ...runtimeRules, milliseconds: integer(10, 60_000) }
+
+/**
+ * What a model loaded with these options would run on.
+ * @throws NATIVE_UNAVAILABLE, ISA_UNKNOWN, ISA_UNSUPPORTED
+ */
+export async function runtime(options?: RuntimeOptions): Promise<Runtime> {
+  const given = checkOptions(options, runtimeRules)
+  const info = await callNative(() => native().info(given))
+  const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }
+  return { ...info, backend: 'cpu', packageVersion: version }
+}
+
+/** Measures this machine, so that a speed can be given as a share of what is possible. */
+export async function measureMachine(options?: MeasureOptions): Promise<MachinePeaks> {
+  const { threads = 0, isa = '', milliseconds = 500 } = checkOptions(options, measureRules)
+  return callNative(() => native().measure({ threads, isa, milliseconds }))
+}
