@@ -1,0 +1,288 @@
+// A step, from what the scheduler chose to tokens: batch → plan → logits → each sequence.
+#include "engine.h"
+
+#include <algorithm>
+
+namespace infernode {
+
+void Signal::ring() {
+  {
+    Lock lock(mutex_);
+    count_++;
+  }
+  condition_.notify_all();
+}
+
+uint64_t Signal::wait(uint64_t seen) {
+  Lock lock(mutex_);
+  condition_.wait(lock, [&] { return count_ != seen; });
+  return count_;
+}
+
+Engine::Engine(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options,
+               std::shared_ptr<Signal> signal)
+    : plan_(std::move(plan)),
+      tokenizer_(std::move(tokenizer)),
+      options_(options),
+      signal_(std::move(signal)),
+      cache_(*plan_, options.cache_tokens, options.batch_tokens),
+      scheduler_(cache_, options.batch_tokens, options.max_queue) {}
+
+Result<std::shared_ptr<Engine>> Engine::make(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer> tokenizer,
+                                             const EngineOptions& options, MappingRegistry& mappings,
+                                             std::shared_ptr<Signal> signal) {
+  std::shared_ptr<Engine> engine(new Engine(std::move(plan), std::move(tokenizer), options, std::move(signal)));
+  const Limits limits{options.batch_tokens, engine->cache_.total_pages(), options.kv_type};
+  INFERNODE_ASSIGN(executable, load_on_cpu(engine->plan_, mappings, options.map_files, limits, options.isa));
+  engine->executable_ = std::move(executable);
+  engine->memory_ = engine->executable_->memory_use();
+  engine->publish_stats();
+  return engine;
+}
+
+// ---- From any thread ----
+
+Status Engine::check_tokens(const std::vector<int32_t>& tokens) const {
+  for (int32_t token : tokens)
+    if (token < 0 || static_cast<uint32_t>(token) >= plan_->vocab_size)
+      return error(ErrorCode::kTokenUnknown, {std::to_string(token), std::to_string(plan_->vocab_size)});
+  return {};
+}
+
+Status Engine::enqueue(std::unique_ptr<Sequence> sequence, CancelFlag cancelled) {
+  sequence->cancelled = std::move(cancelled);
+  {
+    Lock lock(inbox_mutex_);
+    if (closing_.load()) return error(ErrorCode::kDisposed, {"model"});
+    arrived_.push_back(std::move(sequence));
+  }
+  signal_->ring();
+  return {};
+}
+
+Status Engine::submit(uint64_t id, std::vector<int32_t> prompt, const RequestOptions& options, std::shared_ptr<RequestSink> sink,
+                      CancelFlag cancelled) {
+  if (plan_->logits() < 0) return error(ErrorCode::kOperationUnsupported, {"Generating text", "this plan, which has no logits"});
+  if (prompt.empty()) return error(ErrorCode::kInvalidArgument, {"prompt", "at least one token", "none"});
+  if (prompt.size() >= context_length())
+    return error(ErrorCode::kPromptTooLong, {std::to_string(prompt.size()), std::to_string(context_length())});
+  INFERNODE_TRY(check_tokens(prompt));
+  INFERNODE_TRY(check_tokens(options.stop_tokens));
+  RequestOptions limited = options;
+  limited.max_tokens = static_cast<uint32_t>(std::min<size_t>(options.max_tokens, context_length() - prompt.size()));
+  INFERNODE_ASSIGN(sequence, Generation::make(id, std::move(prompt), limited, plan_->vocab_size, tokenizer_, std::move(sink)));
+  return enqueue(std::move(sequence), std::move(cancelled));
+}
+
+Status Engine::score(uint64_t id, std::vector<int32_t> tokens, std::shared_ptr<ScoreSink> sink, CancelFlag cancelled) {
+  if (plan_->logits() < 0) return error(ErrorCode::kOperationUnsupported, {"Scoring text", "this plan, which has no logits"});
+  if (tokens.size() < 2) return error(ErrorCode::kInvalidArgument, {"ids", "at least two tokens", std::to_string(tokens.size())});
+  if (tokens.size() > context_length())
+    return error(ErrorCode::kPromptTooLong, {std::to_string(tokens.size()), std::to_string(context_length())});
+  INFERNODE_TRY(check_tokens(tokens));
+  return enqueue(std::make_unique<Scoring>(id, std::move(tokens), std::move(sink)), std::move(cancelled));
+}
+
+void Engine::cancel(uint64_t id) {
+  {
+    Lock lock(inbox_mutex_);
+    cancelled_.push_back(id);
+  }
+  signal_->ring();
+}
+
+void Engine::close(std::function<void()> closed) {
+  {
+    Lock lock(inbox_mutex_);
+    if (!closed_for_good_) {
+      if (closed) closed_.push_back(std::move(closed));
+      closed = nullptr;
+    }
+    closing_.store(true);
+  }
+  if (closed) return closed();
+  abandon();
+  signal_->ring();
+}
+
+// ---- On the driver thread ----
+
+void Engine::finish_closing() {
+  take_inbox();
+  for (auto& sequence : scheduler_.take_all()) sequence->fail(error(ErrorCode::kDisposed, {"model"}));
+  for (auto& [id, manual] : manual_) cache_.release(manual.second);
+  manual_.clear();
+  std::vector<std::function<void()>> closed;
+  {
+    Lock lock(inbox_mutex_);
+    closed_for_good_ = true;
+    closed.swap(closed_);
+  }
+  for (auto& call : closed) call();
+}
+
+void Engine::take_inbox() {
+  std::vector<std::unique_ptr<Sequence>> arrived;
+  std::vector<uint64_t> cancelled;
+  {
+    Lock lock(inbox_mutex_);
+    arrived.swap(arrived_);
+    cancelled.swap(cancelled_);
+  }
+  for (auto& sequence : arrived)
+    if (sequence->cancelled && sequence->cancelled->load()) sequence->cancel();
+    else if (Status status = scheduler_.add(sequence); !status) sequence->fail(status.error());
+  for (uint64_t id : cancelled)
+    if (auto sequence = scheduler_.remove(id)) sequence->cancel();
+}
+
+bool Engine::step(ThreadPool& pool) {
+  take_inbox();
+  const std::vector<BatchPart>& parts = scheduler_.next_step();
+  if (parts.empty()) {
+    publish_stats();
+    return false;
+  }
+  compose(parts);
+  Status status = run(pool);
+  computed_tokens_.fetch_add(tokens_.size());
+  // `parts` belongs to the scheduler, which drop() changes.
+  std::vector<BatchPart> done(parts);
+  for (const BatchPart& part : done) {
+    if (!status) part.sequence->fail(closing() ? error(ErrorCode::kDisposed, {"model"}) : status.error());
+    if (!status || !part.sequence->advance(part.n)) scheduler_.drop(part.sequence);
+  }
+  publish_stats();
+  return true;
+}
+
+void Engine::compose(const std::vector<BatchPart>& parts) {
+  tokens_.clear();
+  positions_.clear();
+  output_rows_.clear();
+  sequences_.clear();
+  outputs_.clear();
+  for (const BatchPart& part : parts) {
+    sequences_.push_back({tokens_.size(), part.n, part.start, part.sequence->tables.pages()});
+    for (size_t position = part.start; position < part.start + part.n; position++) {
+      if (part.sequence->wants_logits(position)) {
+        output_rows_.push_back(static_cast<int32_t>(tokens_.size()));
+        outputs_.push_back({part.sequence, position});
+      }
+      tokens_.push_back(part.sequence->tokens()[position]);
+      positions_.push_back(static_cast<int32_t>(position));
+    }
+  }
+}
+
+Status Engine::run(ThreadPool& pool) {
+  const Step step{tokens_.data(), positions_.data(), tokens_.size(), sequences_.data(), sequences_.size()};
+  INFERNODE_TRY(executable_->run_body(step, pool, options_.threads));
+  return examine_outputs(pool);
+}
+
+// The head runs for a slice of rows at a time (logits are large), then threads share out the rows.
+Status Engine::examine_outputs(ThreadPool& pool) {
+  const Step step{tokens_.data(), positions_.data(), tokens_.size(), sequences_.data(), sequences_.size()};
+  struct Slice {
+    Engine& engine;
+    size_t first, n;
+  };
+  for (size_t first = 0; first < outputs_.size(); first += executable_->max_outputs()) {
+    Slice slice{*this, first, std::min(executable_->max_outputs(), outputs_.size() - first)};
+    INFERNODE_TRY(executable_->run_head(step, output_rows_.data() + first, slice.n, pool, options_.threads));
+    const auto examine = [](void* context, int, Barrier& barrier) {
+      Slice& s = *static_cast<Slice*>(context);
+      for (size_t i = barrier.claim(1, s.n); i < s.n; i = barrier.claim(1, s.n)) {
+        const OutputRow& output = s.engine.outputs_[s.first + i];
+        Executable& executable = *s.engine.executable_;
+        output.sequence->examine(output.position, executable.logits(i), s.engine.plan_->vocab_size, executable.host_kernels());
+      }
+    };
+    pool.run(static_cast<int>(std::min<size_t>({slice.n, static_cast<size_t>(options_.threads), static_cast<size_t>(pool.size())})), examine,
+             &slice);
+  }
+  return {};
+}
+
+Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>& parts, const std::map<std::string, Array<float>>& inputs,
+                                                ThreadPool& pool) {
+  if (closing()) return error(ErrorCode::kDisposed, {"model"});
+  tokens_.clear();
+  positions_.clear();
+  sequences_.clear();
+  size_t n_tokens = 0;
+  for (const EvaluatePart& part : parts) n_tokens += part.tokens.size();
+  if (n_tokens > options_.batch_tokens)
+    return error(ErrorCode::kInvalidArgument, {"batch", "at most " + std::to_string(options_.batch_tokens) + " tokens", std::to_string(n_tokens)});
+  for (const EvaluatePart& part : parts) {
+    INFERNODE_TRY(check_tokens(part.tokens));
+    auto& [computed, tables] = manual_[part.sequence];
+    const size_t end = computed + part.tokens.size();
+    if (end > context_length()) return error(ErrorCode::kPromptTooLong, {std::to_string(end), std::to_string(context_length())});
+    if (!cache_.extend(tables, computed, end))
+      return error(ErrorCode::kCacheTooSmall, {std::to_string(end), std::to_string(options_.cache_tokens)});
+    sequences_.push_back({tokens_.size(), part.tokens.size(), computed, tables.pages()});
+    for (size_t i = 0; i < part.tokens.size(); i++) {
+      tokens_.push_back(part.tokens[i]);
+      positions_.push_back(static_cast<int32_t>(computed + i));
+    }
+    computed = end;
+  }
+  for (size_t i = 0; i < plan_->inputs.size(); i++) {
+    const PlanPort& port = plan_->inputs[i];
+    const size_t width = plan_->values[static_cast<size_t>(port.value)].width;
+    const auto found = inputs.find(port.name);
+    if (found == inputs.end() || found->second.size() != n_tokens * width)
+      return error(ErrorCode::kInvalidArgument, {"inputs." + port.name, std::to_string(n_tokens) + " × " + std::to_string(width) + " values",
+                                                 found == inputs.end() ? "none" : std::to_string(found->second.size())});
+    executable_->feed(i, found->second.data(), n_tokens);
+  }
+
+  const Step step{tokens_.data(), positions_.data(), n_tokens, sequences_.data(), sequences_.size()};
+  INFERNODE_TRY(executable_->run_body(step, pool, options_.threads));
+  std::vector<NamedRows> named;
+  for (size_t i = 0; i < plan_->outputs.size(); i++) {
+    const PlanPort& port = plan_->outputs[i];
+    const PlanValue& value = plan_->values[static_cast<size_t>(port.value)];
+    INFERNODE_ASSIGN(data, Array<float>::make(n_tokens * value.width, "the outputs"));
+    named.push_back({port.name, n_tokens, value.width, std::move(data)});
+    if (value.rows == RowsOf::kTokens) executable_->read(i, n_tokens, named.back().data.data());
+  }
+  std::vector<int32_t> rows(n_tokens);
+  for (size_t i = 0; i < n_tokens; i++) rows[i] = static_cast<int32_t>(i);
+  for (size_t first = 0; first < n_tokens && plan_->head_step < plan_->steps.size(); first += executable_->max_outputs()) {
+    const size_t n = std::min(executable_->max_outputs(), n_tokens - first);
+    INFERNODE_TRY(executable_->run_head(step, rows.data() + first, n, pool, options_.threads));
+    for (size_t i = 0; i < plan_->outputs.size(); i++) {
+      const PlanValue& value = plan_->values[static_cast<size_t>(plan_->outputs[i].value)];
+      if (value.rows == RowsOf::kOutputs) executable_->read(i, n, named[i].data.data() + first * value.width);
+    }
+  }
+  return named;
+}
+
+void Engine::forget(int64_t sequence) {
+  if (auto found = manual_.find(sequence); found != manual_.end()) {
+    cache_.release(found->second.second);
+    manual_.erase(found);
+  }
+}
+
+void Engine::publish_stats() {
+  Lock lock(stats_mutex_);
+  stats_.memory = executable_->memory_use();
+  stats_.total_pages = cache_.total_pages();
+  stats_.free_pages = cache_.free_pages();
+  stats_.kv_used_bytes = cache_.touched_pages() * stats_.memory.page_bytes;
+  stats_.running = scheduler_.running();
+  stats_.waiting = scheduler_.waiting();
+  stats_.computed_tokens = computed_tokens_.load();
+}
+
+EngineStats Engine::stats() {
+  Lock lock(stats_mutex_);
+  return stats_;
+}
+
+}  // namespace infernode

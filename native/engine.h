@@ -1,0 +1,146 @@
+// One model at work: takes requests from any thread, and on the runtime's driver thread runs them step by step.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "kv_cache.h"
+#include "request.h"
+#include "scheduler.h"
+#include "threading.h"
+#include "tokenizer/tokenizer.h"
+
+namespace infernode {
+
+// Wakes the driver. Outlives the runtime, so that an engine may ring after its end.
+class Signal {
+ public:
+  void ring();
+  // Waits until somebody rang since `seen`; returns the new count.
+  uint64_t wait(uint64_t seen);
+
+ private:
+  Mutex mutex_;
+  Condition condition_;
+  uint64_t count_ = 0;
+};
+
+struct EngineOptions {
+  int threads = 1;
+  size_t cache_tokens = 0;
+  size_t batch_tokens = 512;
+  size_t max_queue = 1024;
+  TensorType kv_type = TensorType::kF16;
+  bool map_files = true;
+  std::string isa;  // empty: the best
+};
+
+struct EngineStats {
+  MemoryUse memory;
+  size_t kv_used_bytes, free_pages, total_pages, running, waiting;
+  uint64_t computed_tokens;
+};
+
+// A part of a step run by hand: tokens that follow what the numbered sequence has.
+struct EvaluatePart {
+  int64_t sequence;
+  std::vector<int32_t> tokens;
+};
+
+struct NamedRows {
+  std::string name;
+  size_t rows, width;
+  Array<float> data;
+};
+
+class Engine {
+ public:
+  static Result<std::shared_ptr<Engine>> make(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer> tokenizer,
+                                              const EngineOptions& options, MappingRegistry& mappings, std::shared_ptr<Signal> signal);
+
+  // From any thread. A request's prompt is ids by now; an error means that the sink was not called and never will be.
+  uint64_t new_id() { return next_id_.fetch_add(1); }
+  // `cancelled` is set before cancel() is called: a request that is still on its way is then cancelled when it arrives.
+  using CancelFlag = std::shared_ptr<const std::atomic<bool>>;
+  Status submit(uint64_t id, std::vector<int32_t> prompt, const RequestOptions& options, std::shared_ptr<RequestSink> sink,
+                CancelFlag cancelled);
+  Status score(uint64_t id, std::vector<int32_t> tokens, std::shared_ptr<ScoreSink> sink, CancelFlag cancelled);
+  void cancel(uint64_t id);
+  // All requests end with kDisposed, memory is freed, then `closed` is called (driver thread, or at once if closed before).
+  void close(std::function<void()> closed = nullptr);
+  // Nobody waits for the running step any more.
+  void abandon() { executable_->abandon(); }
+
+  // On the driver thread.
+  // Runs one step. True: there is more to do.
+  bool step(ThreadPool& pool);
+  bool closing() const { return closing_.load(); }
+  void finish_closing();
+  Result<std::vector<NamedRows>> evaluate(const std::vector<EvaluatePart>& parts, const std::map<std::string, Array<float>>& inputs,
+                                          ThreadPool& pool);
+  void forget(int64_t sequence);
+
+  EngineStats stats();
+  const Plan& plan() const { return *plan_; }
+  const EngineOptions& options() const { return options_; }
+  const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
+  const char* isa() const { return executable_->isa(); }
+  const char* backend_name() const { return executable_->backend_name(); }
+  const MemoryUse& memory_use() const { return memory_; }
+  const std::shared_ptr<Signal>& signal() const { return signal_; }
+  // The most tokens that a prompt and its answer may have.
+  size_t context_length() const { return std::min<size_t>(plan_->context_length, options_.cache_tokens); }
+
+ private:
+  Engine(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options,
+         std::shared_ptr<Signal> signal);
+
+  Status check_tokens(const std::vector<int32_t>& tokens) const;
+  Status enqueue(std::unique_ptr<Sequence> sequence, CancelFlag cancelled);
+  void take_inbox();
+  void compose(const std::vector<BatchPart>& parts);
+  Status run(ThreadPool& pool);
+  Status examine_outputs(ThreadPool& pool);
+
+  // A row of the batch whose logits somebody wants.
+  struct OutputRow {
+    Sequence* sequence;
+    size_t position;
+  };
+
+  const std::shared_ptr<const Plan> plan_;
+  const std::shared_ptr<const Tokenizer> tokenizer_;
+  const EngineOptions options_;
+  const std::shared_ptr<Signal> signal_;
+  std::unique_ptr<Executable> executable_;
+  MemoryUse memory_{};
+  std::atomic<uint64_t> next_id_{1}, computed_tokens_{0};
+  std::atomic<bool> closing_{false};
+
+  // Written by any thread, emptied by the driver.
+  Mutex inbox_mutex_;
+  std::vector<std::unique_ptr<Sequence>> arrived_;
+  std::vector<uint64_t> cancelled_;
+  std::vector<std::function<void()>> closed_;
+  bool closed_for_good_ = false;
+
+  // The driver's own.
+  KvCache cache_;
+  Scheduler scheduler_;
+  std::map<int64_t, std::pair<size_t, BlockTables>> manual_;  // sequences of evaluate: positions computed, pages
+  // Of the running step.
+  std::vector<int32_t> tokens_, positions_, output_rows_;
+  std::vector<StepSequence> sequences_;
+  std::vector<OutputRow> outputs_;
+
+  Mutex stats_mutex_;
+  EngineStats stats_{};
+  void publish_stats();
+};
+
+}  // namespace infernode

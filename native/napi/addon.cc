@@ -1,0 +1,139 @@
+// The addon's exports (NativeAddon in src/native.ts).
+#include <napi.h>
+
+#include <chrono>
+
+#include "cpu/cpu_features.h"
+#include "cpu/dispatch.h"
+#include "machine.h"
+#include "napi/arguments.h"
+#include "napi/engine_binding.h"
+#include "napi/environment.h"
+#include "napi/promise.h"
+#include "napi/tokenizer_binding.h"
+#include "pages.h"
+
+namespace infernode {
+
+namespace {
+
+#ifndef INFERNODE_VERSION
+#define INFERNODE_VERSION "0.0.0"
+#endif
+
+// info({ threads, isa }?): RuntimeInfo
+Napi::Value get_info(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Arguments arguments;
+  int threads = 0;
+  std::string isa;
+  if (info[0].IsObject()) {
+    const auto options = info[0].As<Napi::Object>();
+    if (options.Has("threads")) threads = static_cast<int>(arguments.whole(options, "threads", 0, 1024));
+    if (options.Has("isa")) isa = arguments.text(options.Get("isa"), "isa");
+  }
+  if (!arguments.status) return throw_error(info, arguments.status.error());
+  const cpu::CpuFeatures features = cpu::CpuFeatures::detect();
+  auto kernels = cpu::choose_kernels(features, isa);
+  if (!kernels) return throw_error(info, kernels.error());
+  const ThreadCount count = choose_threads(threads);
+
+  const auto list = [&](const std::vector<std::string>& names) {
+    Napi::Array array = Napi::Array::New(env, names.size());
+    for (uint32_t i = 0; i < names.size(); i++) array.Set(i, names[i]);
+    return array;
+  };
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("version", INFERNODE_VERSION);
+  result.Set("isa", (*kernels)->isa);
+  result.Set("isas", list(cpu::available_isas(features)));
+  result.Set("cpuFeatures", list(features.names()));
+  result.Set("threads", count.threads);
+  result.Set("threadsReason", count.reason);
+  result.Set("cpuModel", features.model);
+  return result;
+}
+
+struct Measured {
+  double read_bytes_per_second = 0, int8_macs_per_second = 0;
+};
+
+// All threads do the same until the time is up; the best round counts, as a neighbour can only slow one down.
+Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, double seconds, int threads, ThreadPool& pool) {
+  using Clock = std::chrono::steady_clock;
+  constexpr uint64_t kMacs = uint64_t{1} << 28;
+  struct Round {
+    const cpu::KernelTable& kernels;
+    const Pages& data;
+    int threads;
+    bool read;
+    std::atomic<uint64_t> sink{0};
+  };
+  Measured best;
+  for (const bool read : {true, false}) {
+    Round round{kernels, data, threads, read};
+    const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2));
+    do {
+      const auto begin = Clock::now();
+      pool.run(
+          threads,
+          [](void* context, int thread, Barrier&) {
+            Round& r = *static_cast<Round*>(context);
+            const size_t share = r.data.size() / static_cast<size_t>(r.threads) & ~size_t{63};
+            r.sink += r.read ? r.kernels.read_probe(r.data.data() + share * static_cast<size_t>(thread), share) : r.kernels.int8_probe(kMacs);
+          },
+          &round);
+      const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+      if (read) best.read_bytes_per_second = std::max(best.read_bytes_per_second, static_cast<double>(data.size()) / elapsed);
+      else best.int8_macs_per_second = std::max(best.int8_macs_per_second, static_cast<double>(kMacs) * threads / elapsed);
+    } while (Clock::now() < end);
+  }
+  return best;
+}
+
+// measure({ threads, isa, milliseconds }): Promise<{ readBytesPerSecond, int8MacsPerSecond }>
+Napi::Value measure(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  Arguments arguments;
+  int threads = static_cast<int>(arguments.whole(info[0], "threads", 0, 1024));
+  const std::string isa = arguments.text(info[0], "isa", 0);
+  const double milliseconds = arguments.number(info[0], "milliseconds", 1, 60000);
+  if (!arguments.status) return rejected(env, arguments.status.error());
+  auto kernels = cpu::choose_kernels(cpu::CpuFeatures::detect(), isa);
+  if (!kernels) return rejected(env, kernels.error());
+  auto runtime = Environment::of(env).runtime();
+  if (!runtime) return rejected(env, runtime.error());
+  if (threads == 0) threads = (*runtime)->default_threads();
+  // Far larger than any last-level cache share; written once so that its pages are real and different.
+  auto data = Pages::make(size_t{512} << 20, "measuring");
+  if (!data) return rejected(env, data.error());
+  auto shared = std::make_shared<Pages>(std::move(*data));
+  Pending<Measured> pending(env, [](Napi::Env env, Measured& measured) -> Napi::Value {
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("readBytesPerSecond", measured.read_bytes_per_second);
+    result.Set("int8MacsPerSecond", measured.int8_macs_per_second);
+    return result;
+  });
+  (*runtime)->on_driver(threads, [kernels = *kernels, shared, milliseconds, threads, pending](ThreadPool& pool) {
+    for (size_t i = 0; i < shared->size(); i += 4096) shared->data()[i] = std::byte(i >> 12);
+    pending.settle(measure_machine(*kernels, *shared, milliseconds / 1000, std::min(threads, pool.size()), pool));
+  });
+  return pending.promise();
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment(env));
+  exports.Set("info", Napi::Function::New(env, get_info, "info"));
+  exports.Set("measure", Napi::Function::New(env, measure, "measure"));
+  exports.Set("tokenizerJsonSkeleton", Napi::Function::New(env, tokenizer_json_skeleton_of, "tokenizerJsonSkeleton"));
+  exports.Set("createTokenizer", Napi::Function::New(env, create_tokenizer, "createTokenizer"));
+  exports.Set("createEngine", Napi::Function::New(env, create_engine, "createEngine"));
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace infernode
+
+static Napi::Object infernode_init(Napi::Env env, Napi::Object exports) { return infernode::init(env, exports); }
+NODE_API_MODULE(infernode, infernode_init)

@@ -1,0 +1,56 @@
+// Promises that native threads settle, and native errors as JavaScript sees them.
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "napi/environment.h"
+#include "result.h"
+
+namespace infernode {
+
+// An Error with the code and the arguments of its row; src/native.ts makes an InfernodeError of it.
+Napi::Value to_js(Napi::Env env, const Error& error);
+
+// Throws it and returns undefined, for synchronous calls.
+Napi::Value throw_error(const Napi::CallbackInfo& info, const Error& error);
+
+// A promise that another thread settles by settle(). Created and settled on the JavaScript thread.
+template <class T>
+class Pending {
+ public:
+  // Makes the JavaScript value, on the JavaScript thread.
+  using Convert = std::function<Napi::Value(Napi::Env, T&)>;
+
+  Pending(Napi::Env env, Convert convert)
+      : state_(std::make_shared<State>(State{Napi::Promise::Deferred::New(env), std::move(convert), Environment::of(env).mailbox()})) {
+    state_->mailbox->expect_answer(env);
+  }
+  Napi::Promise promise() const { return state_->deferred.Promise(); }
+
+  // Any thread, once.
+  void settle(Result<T> result) const {
+    auto shared = std::make_shared<Result<T>>(std::move(result));
+    state_->mailbox->post([state = state_, shared](Napi::Env env) {
+      state->mailbox->got_answer(env);
+      if (*shared) state->deferred.Resolve(state->convert(env, **shared));
+      else state->deferred.Reject(to_js(env, shared->error()));
+    });
+  }
+
+ private:
+  struct State {
+    Napi::Promise::Deferred deferred;
+    Convert convert;
+    std::shared_ptr<Mailbox> mailbox;
+  };
+  std::shared_ptr<State> state_;
+};
+
+// A promise that is rejected already.
+Napi::Value rejected(Napi::Env env, const Error& error);
+
+}  // namespace infernode

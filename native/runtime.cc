@@ -1,0 +1,140 @@
+// The process's threads and who does what on them.
+#include "runtime.h"
+
+#include "machine.h"
+
+namespace infernode {
+
+namespace {
+
+// Never destroyed: threads of a runtime that outlives main() would otherwise meet dead statics.
+struct Process {
+  Mutex mutex;
+  std::weak_ptr<Runtime> runtime;
+};
+Process& process() {
+  static Process* instance = new Process;
+  return *instance;
+}
+
+}  // namespace
+
+Service::Service() : thread_([this] { serve(); }) {}
+
+Service::~Service() {
+  {
+    Lock lock(mutex_);
+    stop_ = true;
+  }
+  condition_.notify_all();
+  thread_.join();
+}
+
+void Service::add(std::function<void()> chore) {
+  {
+    Lock lock(mutex_);
+    chores_.push_back(std::move(chore));
+  }
+  condition_.notify_all();
+}
+
+void Service::serve() {
+  for (;;) {
+    std::function<void()> chore;
+    {
+      Lock lock(mutex_);
+      condition_.wait(lock, [&] { return stop_ || !chores_.empty(); });
+      if (stop_) return;
+      chore = std::move(chores_.front());
+      chores_.pop_front();
+    }
+    chore();
+  }
+}
+
+Result<std::shared_ptr<Runtime>> Runtime::acquire() {
+  Lock lock(process().mutex);
+  if (auto runtime = process().runtime.lock()) return runtime;
+  std::shared_ptr<Runtime> runtime(new Runtime);
+  runtime->default_threads_ = choose_threads(0).threads;
+  INFERNODE_ASSIGN(pool, ThreadPool::make(runtime->default_threads_));
+  runtime->pool_ = std::move(pool);
+  runtime->driver_ = Thread([self = runtime.get()] { self->drive(); });
+  runtime->loading_ = std::make_unique<Service>();
+  runtime->requests_ = std::make_unique<Service>();
+  process().runtime = runtime;
+  return runtime;
+}
+
+Runtime::~Runtime() {
+  // First what may still add engines and requests. Chores left over belong to isolates that are gone: only they let go of it.
+  loading_.reset();
+  requests_.reset();
+  {
+    Lock lock(mutex_);
+    stop_ = true;
+    for (auto& engine : engines_) engine->close();
+    for (auto& engine : arrived_) engine->close();
+  }
+  signal_->ring();
+  driver_.join();
+}
+
+void Runtime::on_driver(int threads, std::function<void(ThreadPool&)> task) {
+  {
+    Lock lock(mutex_);
+    tasks_.push_back({threads, std::move(task)});
+  }
+  signal_->ring();
+}
+
+void Runtime::add(std::shared_ptr<Engine> engine) {
+  {
+    Lock lock(mutex_);
+    arrived_.push_back(std::move(engine));
+  }
+  signal_->ring();
+}
+
+// More threads than the machine has cores are a caller's explicit wish; if they cannot be had, the pool stays as it is.
+void Runtime::grow_pool(int threads) {
+  if (threads <= pool_->size()) return;
+  if (auto larger = ThreadPool::make(threads)) pool_ = std::move(*larger);
+}
+
+void Runtime::drive() {
+  set_float_environment();
+  uint64_t seen = 0;
+  for (bool busy = false;;) {
+    if (!busy) seen = signal_->wait(seen);
+    std::vector<std::shared_ptr<Engine>> engines;
+    std::vector<Task> tasks;
+    bool stop;
+    {
+      Lock lock(mutex_);
+      for (auto& engine : arrived_) engines_.push_back(std::move(engine));
+      arrived_.clear();
+      tasks.swap(tasks_);
+      engines = engines_;
+      stop = stop_;
+    }
+    for (Task& task : tasks) {
+      grow_pool(task.threads);
+      task.run(*pool_);
+    }
+    busy = false;
+    for (auto& engine : engines) {
+      if (engine->closing()) {
+        engine->finish_closing();
+        Lock lock(mutex_);
+        std::erase(engines_, engine);
+        continue;
+      }
+      grow_pool(engine->options().threads);
+      busy |= engine->step(*pool_);
+    }
+    if (stop) return;
+  }
+}
+
+}  // namespace infernode

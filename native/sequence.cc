@@ -1,0 +1,175 @@
+// What happens to a sequence's logits: sampling, stop rules and text for a generation; log-probabilities for a score.
+#include "sequence.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "math.h"
+
+namespace infernode {
+
+namespace {
+
+double milliseconds(std::chrono::steady_clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+}  // namespace
+
+Result<std::unique_ptr<Generation>> Generation::make(uint64_t id, std::vector<int32_t> tokens, const RequestOptions& options,
+                                                     size_t vocab_size, std::shared_ptr<const Tokenizer> tokenizer,
+                                                     std::shared_ptr<RequestSink> sink) {
+  if (!options.stop.empty() && !tokenizer)
+    return error(ErrorCode::kInvalidArgument, {"stop", "stop tokens, as the checkpoint has no tokenizer", "stop strings"});
+  INFERNODE_ASSIGN(sampler, Sampler::make(options.sampling, vocab_size));
+  std::unique_ptr<Generation> self(new Generation(id, std::move(tokens), std::move(sampler), std::move(sink)));
+  self->tokenizer_ = std::move(tokenizer);
+  self->stop_ = StopMatcher(options.stop);
+  self->stop_tokens_ = options.stop_tokens;
+  std::sort(self->stop_tokens_.begin(), self->stop_tokens_.end());
+  self->max_tokens_ = options.max_tokens;
+  self->logprobs_ = options.sampling.logprobs;
+  self->echo_ = options.echo;
+  if (self->echo_ && self->logprobs_ >= 0) self->prompt_scores_.resize(self->n_prompt_);
+  for (int32_t token : self->tokens_) self->sampler_.accept(token);
+  self->result_.prompt_tokens = self->n_prompt_;
+  return self;
+}
+
+void Generation::start() {
+  started_ = first_token_ = Clock::now();
+  result_.queued_ms = milliseconds(started_ - submitted_);
+  if (!tokenizer_) return;
+  detokenizer_.emplace(tokenizer_);
+  if (!echo_) detokenizer_->continue_after(tokens_);
+}
+
+bool Generation::wants_logits(size_t position) const {
+  if (position + 1 == tokens_.size()) return max_tokens_ > 0;
+  return !prompt_scores_.empty() && position + 1 < n_prompt_;
+}
+
+void Generation::examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) {
+  if (position + 1 < n_prompt_) {
+    if (auto score = describe_token(logits, vocab_size, tokens_[position + 1], logprobs_, position, kernels))
+      prompt_scores_[position] = std::move(*score);
+    return;
+  }
+  sampled_ = sampler_.sample(logits, position, kernels);
+}
+
+bool Generation::advance(size_t n) {
+  computed_ += n;
+  if (pending() > 0) return true;  // the prompt goes on in the next step
+  RequestEvents events;
+  if (computed_ == n_prompt_) {
+    first_token_ = Clock::now();
+    if (echo_) echo_prompt(events);
+    if (max_tokens_ == 0) {
+      finish(std::move(events), FinishReason::kLength);
+      return false;
+    }
+  }
+  if (!sampled_) {
+    fail(error(ErrorCode::kInternal, {"a step gave no logits"}));
+    return false;
+  }
+  Result<SampledToken> sampled = std::move(*sampled_);
+  sampled_.reset();
+  if (!sampled) {
+    fail(sampled.error());
+    return false;
+  }
+  take(*sampled, events);
+  if (!ended_) sink_->deliver(std::move(events));
+  return !ended_;
+}
+
+void Generation::echo_prompt(RequestEvents& events) {
+  for (size_t i = 0; i < n_prompt_; i++) {
+    TokenEvent event;
+    event.token = tokens_[i];
+    event.echo = true;
+    if (detokenizer_) detokenizer_->push(tokens_[i], event.text);
+    if (i > 0 && !prompt_scores_.empty() && prompt_scores_[i - 1]) {
+      event.has_logprob = true;
+      event.logprob = prompt_scores_[i - 1]->logprob;
+      event.top = std::move(prompt_scores_[i - 1]->top);
+    }
+    events.tokens.push_back(std::move(event));
+  }
+}
+
+void Generation::take(const SampledToken& sampled, RequestEvents& events) {
+  result_.generated_tokens++;
+  TokenEvent event;
+  event.token = sampled.token;
+  event.has_logprob = logprobs_ >= 0;
+  event.logprob = sampled.logprob;
+  event.top = sampled.top;
+  if (std::binary_search(stop_tokens_.begin(), stop_tokens_.end(), sampled.token)) {
+    // The token that ends a text is not part of it.
+    result_.stop_token = sampled.token;
+    result_.generated_tokens--;
+    return finish(std::move(events), FinishReason::kStop);
+  }
+  if (detokenizer_) {
+    std::string text;
+    detokenizer_->push(sampled.token, text);
+    result_.stop_string = stop_.push(text, event.text);
+  }
+  events.tokens.push_back(std::move(event));
+  if (result_.stop_string >= 0) return finish(std::move(events), FinishReason::kStop);
+  if (result_.generated_tokens >= max_tokens_) return finish(std::move(events), FinishReason::kLength);
+  tokens_.push_back(sampled.token);
+  sampler_.accept(sampled.token);
+}
+
+void Generation::finish(RequestEvents&& events, FinishReason reason) {
+  ended_ = true;
+  if (detokenizer_ && result_.stop_string < 0) {
+    // Bytes that wait for the rest of a character, then text that waited for the rest of a stop string.
+    std::string held;
+    detokenizer_->finish(held);
+    if (stop_.push(held, events.tail) < 0) stop_.finish(events.tail);
+  }
+  const Clock::time_point now = Clock::now();
+  result_.finish_reason = reason;
+  result_.prompt_ms = milliseconds(first_token_ - started_);
+  result_.generation_ms = milliseconds(now - first_token_);
+  events.done = result_;
+  sink_->deliver(std::move(events));
+}
+
+void Generation::fail(const Error& error) {
+  ended_ = true;
+  RequestEvents events;
+  events.error = error;
+  sink_->deliver(std::move(events));
+}
+
+void Generation::cancel() {
+  if (started_ == Clock::time_point{}) started_ = first_token_ = Clock::now();
+  finish({}, FinishReason::kAborted);
+}
+
+void Scoring::examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) {
+  auto score = describe_token(logits, vocab_size, tokens_[position + 1], 0, position, kernels);
+  // A token that the model calls impossible has -Infinity; logits that are no numbers are found when all are there.
+  logprobs_[position] = score ? score->logprob : std::nanf("");
+}
+
+bool Scoring::advance(size_t n) {
+  computed_ += n;
+  if (pending() > 0) return true;
+  for (size_t i = 0; i < logprobs_.size(); i++)
+    if (std::isnan(logprobs_[i])) {
+      sink_->deliver(error(ErrorCode::kLogitsNotFinite, {std::to_string(i)}));
+      return false;
+    }
+  sink_->deliver(std::move(logprobs_));
+  return false;
+}
+
+void Scoring::fail(const Error& error) { sink_->deliver(Error(error)); }
+void Scoring::cancel() { sink_->deliver(error(ErrorCode::kAborted, {"The score"})); }
+
+}  // namespace infernode

@@ -1,0 +1,122 @@
+// One stream of tokens through the model, and what its logits are for: generating text, or scoring a text that exists.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "detokenizer.h"
+#include "kv_cache.h"
+#include "request.h"
+#include "sampler.h"
+#include "stop.h"
+#include "tokenizer/tokenizer.h"
+
+namespace infernode {
+
+class Sequence {
+ public:
+  Sequence(uint64_t id, std::vector<int32_t> tokens) : id_(id), tokens_(std::move(tokens)), n_prompt_(tokens_.size()) {}
+  virtual ~Sequence() = default;
+
+  uint64_t id() const { return id_; }
+  const std::vector<int32_t>& tokens() const { return tokens_; }
+  size_t n_prompt() const { return n_prompt_; }
+  // Positions whose keys and values are in the cache; the tokens after them wait for a step.
+  size_t computed() const { return computed_; }
+  size_t pending() const { return tokens_.size() - computed_; }
+  bool decoding() const { return computed_ >= n_prompt_; }
+  // Most positions it can ever have in the cache.
+  virtual size_t capacity() const = 0;
+
+  virtual bool wants_logits(size_t position) const = 0;
+  // Looks at the logits [vocab] after `position`, which may be overwritten. Several threads call it, for different positions.
+  virtual void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) = 0;
+  // A step computed `n` more positions and examined what was wanted. False: it is finished and has told its sink.
+  virtual bool advance(size_t n) = 0;
+  // It left the waiting line.
+  virtual void start() {}
+  // Ends it early; tells its sink.
+  virtual void fail(const Error& error) = 0;
+  virtual void cancel() = 0;
+
+  // Set by whoever cancels, perhaps before the sequence has reached the engine.
+  std::shared_ptr<const std::atomic<bool>> cancelled;
+
+  // The scheduler's and the cache's notes.
+  BlockTables tables;
+  size_t reserved_pages = 0;
+
+ protected:
+  uint64_t id_;
+  std::vector<int32_t> tokens_;
+  size_t n_prompt_;
+  size_t computed_ = 0;
+};
+
+class Generation final : public Sequence {
+ public:
+  // `tokens` is the prompt, not empty; `options.ids` and `text` are not looked at any more. The tokenizer may be null: then
+  // events carry ids only, and stop strings are refused.
+  static Result<std::unique_ptr<Generation>> make(uint64_t id, std::vector<int32_t> tokens, const RequestOptions& options,
+                                                  size_t vocab_size, std::shared_ptr<const Tokenizer> tokenizer,
+                                                  std::shared_ptr<RequestSink> sink);
+
+  size_t capacity() const override { return n_prompt_ + max_tokens_; }
+  bool wants_logits(size_t position) const override;
+  void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) override;
+  bool advance(size_t n) override;
+  void start() override;
+  void fail(const Error& error) override;
+  void cancel() override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Generation(uint64_t id, std::vector<int32_t> tokens, Sampler sampler, std::shared_ptr<RequestSink> sink)
+      : Sequence(id, std::move(tokens)), sampler_(std::move(sampler)), sink_(std::move(sink)) {}
+
+  void echo_prompt(RequestEvents& events);
+  // Takes the sampled token in; sets `finish_` if it is the last one.
+  void take(const SampledToken& sampled, RequestEvents& events);
+  void finish(RequestEvents&& events, FinishReason reason);
+
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::optional<Detokenizer> detokenizer_;
+  Sampler sampler_;
+  StopMatcher stop_{{}};
+  std::shared_ptr<RequestSink> sink_;
+  std::vector<int32_t> stop_tokens_;  // sorted
+  uint32_t max_tokens_ = 0;
+  int32_t logprobs_ = -1;
+  bool echo_ = false;
+  bool ended_ = false;
+
+  std::optional<Result<SampledToken>> sampled_;             // of the latest position, from examine to advance
+  std::vector<std::optional<SampledToken>> prompt_scores_;  // [position] of the token after it, for echo with logprobs
+  RequestResult result_;
+  Clock::time_point submitted_ = Clock::now(), started_, first_token_;
+};
+
+// ln p of each token after the first.
+class Scoring final : public Sequence {
+ public:
+  Scoring(uint64_t id, std::vector<int32_t> tokens, std::shared_ptr<ScoreSink> sink)
+      : Sequence(id, std::move(tokens)), sink_(std::move(sink)), logprobs_(n_prompt_ - 1) {}
+
+  size_t capacity() const override { return n_prompt_; }
+  bool wants_logits(size_t position) const override { return position + 1 < n_prompt_; }
+  void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) override;
+  bool advance(size_t n) override;
+  void fail(const Error& error) override;
+  void cancel() override;
+
+ private:
+  std::shared_ptr<ScoreSink> sink_;
+  std::vector<float> logprobs_;
+};
+
+}  // namespace infernode
