@@ -1,0 +1,10 @@
+/** Ops that pick rows, in float64. */
+import { matrix, type Matrix } from './matrix.js'
+
+export function embedding(table: Matrix, tokens: readonly number[], scale: number): Matrix {
+  return matrix(tokens.length, table.width, (t, d) => scale * table.data[tokens[t]! * table.width + d]!)
+}
+
+export function outputRows(x: Matrix, rows: readonly number[]): Matrix {
+  return matrix(rows.length, x.width, (n, d) => x.data[rows[n]! * x.width + d]!)
+}

@@ -1,0 +1,91 @@
+/** Weights as float64, one row of blocks at a time: plain readings of the block layouts, independent of native/quant. */
+import type { TensorTypeName } from '../../src/tensor-types.js'
+import { rowBytes, tensorTypes } from '../../src/tensor-types.js'
+
+type DecodeBlock = (block: DataView, out: (index: number, value: number) => void) => void
+
+export function f16(view: DataView, offset: number): number {
+  const bits = view.getUint16(offset, true)
+  const exponent = (bits >> 10) & 31
+  const fraction = bits & 1023
+  const sign = bits & 0x8000 ? -1 : 1
+  if (exponent === 31) return fraction ? NaN : sign * Infinity
+  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15))
+}
+
+function bf16(view: DataView, offset: number): number {
+  const word = new DataView(new ArrayBuffer(4))
+  word.setUint32(0, view.getUint16(offset, true) << 16)
+  return word.getFloat32(0)
+}
+
+/** Four-bit quants: byte j holds value j in its low half and value j + 16 in its high half. */
+const nibble = (block: DataView, at: number, j: number) => (j < 16 ? block.getUint8(at + j) & 15 : block.getUint8(at + j - 16) >> 4)
+/** The fifth bit of value j, out of 32 bits. */
+const fifth = (block: DataView, at: number, j: number) => ((block.getUint32(at, true) >>> j) & 1) << 4
+
+/** The 6-bit scale and minimum of sub-block j of q4_k: eight of each in twelve bytes. */
+function scaleAndMin(block: DataView, j: number): [number, number] {
+  const byte = (i: number) => block.getUint8(4 + i)
+  if (j < 4) return [byte(j) & 63, byte(j + 4) & 63]
+  return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)]
+}
+
+const decoders: Partial<Record<TensorTypeName, DecodeBlock>> = {
+  f32: (block, out) => out(0, block.getFloat32(0, true)),
+  f16: (block, out) => out(0, f16(block, 0)),
+  bf16: (block, out) => out(0, bf16(block, 0)),
+  q8_0: (block, out) => {
+    for (let j = 0; j < 32; j++) out(j, f16(block, 0) * block.getInt8(2 + j))
+  },
+  q4_0: (block, out) => {
+    for (let j = 0; j < 32; j++) out(j, f16(block, 0) * (nibble(block, 2, j) - 8))
+  },
+  q4_1: (block, out) => {
+    for (let j = 0; j < 32; j++) out(j, f16(block, 0) * nibble(block, 4, j) + f16(block, 2))
+  },
+  q5_0: (block, out) => {
+    for (let j = 0; j < 32; j++) out(j, f16(block, 0) * ((nibble(block, 6, j) | fifth(block, 2, j)) - 16))
+  },
+  q5_1: (block, out) => {
+    for (let j = 0; j < 32; j++) out(j, f16(block, 0) * (nibble(block, 8, j) | fifth(block, 4, j)) + f16(block, 2))
+  },
+  q4_k: (block, out) => {
+    for (let j = 0; j < 8; j++) {
+      const [scale, min] = scaleAndMin(block, j)
+      for (let l = 0; l < 32; l++) {
+        const byte = block.getUint8(16 + 32 * (j >> 1) + l)
+        out(32 * j + l, f16(block, 0) * scale * (j & 1 ? byte >> 4 : byte & 15) - f16(block, 2) * min)
+      }
+    }
+  },
+  q6_k: (block, out) => {
+    for (let half = 0; half < 2; half++) {
+      for (let quarter = 0; quarter < 4; quarter++) {
+        for (let l = 0; l < 32; l++) {
+          const low = block.getUint8(64 * half + 32 * (quarter & 1) + l)
+          const high = (block.getUint8(128 + 32 * half + l) >> (2 * quarter)) & 3
+          const quant = ((quarter < 2 ? low & 15 : low >> 4) | (high << 4)) - 32
+          const scale = block.getInt8(192 + 8 * half + 2 * quarter + (l >> 4))
+          out(128 * half + 32 * quarter + l, f16(block, 208) * scale * quant)
+        }
+      }
+    }
+  },
+}
+
+/** All values of consecutive blocks. */
+export function decode(type: TensorTypeName, bytes: Uint8Array): Float64Array {
+  const decodeBlock = decoders[type]
+  if (!decodeBlock) throw new Error(`the reference cannot read ${type}`)
+  const { blockValues, blockBytes } = tensorTypes[type]
+  const blocks = bytes.length / blockBytes
+  const values = new Float64Array(blocks * blockValues)
+  for (let b = 0; b < blocks; b++) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + b * blockBytes, blockBytes)
+    decodeBlock(view, (index, value) => (values[b * blockValues + index] = value))
+  }
+  return values
+}
+
+export const bytesOf = (type: TensorTypeName, shape: readonly number[]) => rowBytes(type, shape.reduce((a, b) => a * b, 1))
