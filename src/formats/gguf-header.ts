@@ -90,6 +90,7 @@ const maxTensors = 65_536
 const maxNameBytes = 1024
 const maxStringBytes = 1 << 20
 const maxTextBytes = 16 << 20
+const maxStrings = 1 << 24
 /** Arrays up to this many elements, and this many bytes, are decoded. */
 const maxDecodedElements = 1024
 const maxDecodedBytes = 64 << 10
@@ -105,8 +106,9 @@ export async function readGgufHeader(file: OpenFile, signal?: AbortSignal): Prom
 }
 
 class HeaderReader {
-  /** Bytes of the file from `start`; `at` may point past them after a skip. */
-  private buffer = Buffer.alloc(0)
+  private storage: Buffer = Buffer.alloc(0)
+  /** Bytes of the file from `start`, in `storage`; `at` may point past them after a skip. */
+  private buffer: Buffer = this.storage
   private start = 0
   private at = 0
   private chunk = 64 << 10
@@ -212,6 +214,8 @@ class HeaderReader {
         `an array of ${count} values needs at least ${BigInt(count) * BigInt(minBytes)} bytes, the file has ${this.left()} more`,
       )
     const n = Number(count)
+    // The only arrays whose walk takes time.
+    if (type.name === 'string' && n > maxStrings) throw this.unsupported(`an array of ${n} strings, more than ${maxStrings}`)
     if (type.name === 'string') await this.skipStrings(n)
     else this.at += n * type.bytes
     const range = { offset, bytes: this.offset() - offset, count: n }
@@ -230,7 +234,8 @@ class HeaderReader {
   private async skipStrings(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       if (this.at + 8 > this.buffer.length) await this.fill(8)
-      this.at += this.length()
+      const length = this.length()
+      this.at += length
       if ((i & 1023) === 0 && this.turn.over()) await this.turn.next()
     }
   }
@@ -372,15 +377,15 @@ class HeaderReader {
   private async fill(bytes: number): Promise<void> {
     if (this.at + bytes <= this.buffer.length) return
     if (bytes > this.left()) throw this.corrupt(this.missing(BigInt(bytes - this.left())))
-    const kept = this.buffer.subarray(Math.min(this.at, this.buffer.length))
-    const size = Math.min(Math.max(this.chunk, bytes), this.left())
-    const next = Buffer.allocUnsafe(size)
-    kept.copy(next)
     const start = this.offset()
-    await this.file.read(next.subarray(kept.length), start + kept.length)
-    this.buffer = next
+    const size = Math.min(Math.max(this.chunk, bytes), this.left())
+    if (this.storage.length < size) this.storage = Buffer.allocUnsafe(size)
+    // What is left of the last chunk moves to the front; it may lie in the storage itself.
+    const kept = this.buffer.copy(this.storage, 0, Math.min(this.at, this.buffer.length))
+    this.buffer = this.storage.subarray(0, size)
     this.start = start
     this.at = 0
+    await this.file.read(this.buffer.subarray(kept), start + kept)
     this.chunk = Math.min(this.chunk * 2, 1 << 20)
   }
 

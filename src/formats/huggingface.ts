@@ -19,6 +19,7 @@ const gemma: ModelTypeConventions = { ropePairing: 'half', addToNorms: 1 }
 /** By config.json's model_type. What is not here is not guessed: its checkpoints open without conventions. */
 const conventions: Readonly<Record<string, ModelTypeConventions>> = {
   llama: { ropePairing: 'half' },
+  mistral: { ropePairing: 'half' },
   gemma,
   gemma2: gemma,
   gemma3_text: gemma,
@@ -37,7 +38,7 @@ const maxTemplateBytes = 1 << 20
 export async function openHuggingFace(folder: string, signal?: AbortSignal): Promise<Checkpoint> {
   const configPath = join(folder, 'config.json')
   const config = await readJsonObject(configPath, maxConfigBytes, signal)
-  const modelType = config['model_type']
+  const modelType = config.model_type
   if (typeof modelType !== 'string' || modelType === '')
     throw new InfernodeError('CONFIG_INVALID', quoteForPeople(configPath), 'model_type', 'expected the name of a model type')
   checkNotQuantized(config, configPath)
@@ -66,11 +67,11 @@ export async function openHuggingFace(folder: string, signal?: AbortSignal): Pro
 
 /** GPTQ, AWQ, bitsandbytes and others give the same names other meanings. */
 function checkNotQuantized(config: JsonObject, path: string): void {
-  const quantization = config['quantization_config'] ?? config['compression_config']
+  const quantization = config.quantization_config ?? config.compression_config
   if (quantization === undefined || quantization === null) return
   const method =
-    isJsonObject(quantization) && typeof quantization['quant_method'] === 'string'
-      ? quantization['quant_method']
+    isJsonObject(quantization) && typeof quantization.quant_method === 'string'
+      ? quantization.quant_method
       : 'an unnamed method'
   throw new InfernodeError(
     'FORMAT_UNSUPPORTED',
@@ -111,7 +112,7 @@ async function readShards(folder: string, signal: AbortSignal | undefined): Prom
 /** Each shard has the tensors that the index places there; others in the file are ignored, as they are by transformers. */
 async function readIndexedShards(folder: string, indexPath: string, signal: AbortSignal | undefined): Promise<Shard[]> {
   const turn = new Turn(signal)
-  const places = (await readJsonObject(indexPath, maxIndexBytes, signal))['weight_map']
+  const places = (await readJsonObject(indexPath, maxIndexBytes, signal)).weight_map
   if (!isJsonObject(places)) throw corrupt(indexPath, 'weight_map', 'not an object')
   const namesByFile = new Map<string, string[]>()
   for (const [name, file] of Object.entries(places)) {
@@ -211,12 +212,12 @@ async function chatTemplateOf(
   const file = join(folder, 'chat_template.jinja')
   if (await exists(file)) return (await readWhole(file, maxTemplateBytes, signal)).toString('utf8')
   const path = join(folder, 'tokenizer_config.json')
-  const template = tokenizerConfig['chat_template'] ?? null
+  const template = tokenizerConfig.chat_template ?? null
   if (template === null || typeof template === 'string') return template
   if (!Array.isArray(template)) throw corrupt(path, 'chat_template', 'neither a string nor a list of templates')
-  const named = template.find((entry) => isJsonObject(entry) && entry['name'] === 'default')
+  const named = template.find((entry) => isJsonObject(entry) && entry.name === 'default')
   if (named === undefined) return null
-  const text = (named as JsonObject)['template']
+  const text = (named as JsonObject).template
   if (typeof text !== 'string') throw corrupt(path, 'chat_template', 'its default has no template')
   return text
 }
@@ -228,14 +229,14 @@ function generationOf(json: JsonObject, path: string, config: JsonObject, config
     if (value === undefined || (typeof value === 'number' && Number.isFinite(value))) return value
     throw corrupt(path, key, 'not a number')
   }
-  const textConfig = config['text_config']
+  const textConfig = config.text_config
   const eosTokenIds = new Set([
-    ...tokenIds(json['eos_token_id'], path),
-    ...tokenIds(config['eos_token_id'], configPath),
-    ...tokenIds(isJsonObject(textConfig) ? textConfig['eos_token_id'] : null, configPath),
+    ...tokenIds(json.eos_token_id, path),
+    ...tokenIds(config.eos_token_id, configPath),
+    ...tokenIds(isJsonObject(textConfig) ? textConfig.eos_token_id : null, configPath),
   ])
   const samplers = {
-    temperature: json['do_sample'] === false ? 0 : number('temperature'),
+    temperature: json.do_sample === false ? 0 : number('temperature'),
     topK: number('top_k'),
     topP: number('top_p'),
     minP: number('min_p'),
