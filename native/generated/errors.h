@@ -1,4 +1,4 @@
-// Written by scripts/generate.ts from src/errors.ts. Do not edit.
+// Written by scripts/generate.mjs from src/errors.ts. Do not edit.
 #pragma once
 
 #include <cstdint>

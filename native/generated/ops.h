@@ -1,4 +1,4 @@
-// Written by scripts/generate.ts from src/graph/ops.ts. Do not edit.
+// Written by scripts/generate.mjs from src/graph/ops.ts. Do not edit.
 // One struct per op. A plan holds them over (ValueId, WeightId), a kernel gets them over (Rows, Weight): see native/plan.h.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace infernode::ops {
 
-// Up to four operands of one role: the weights of a grouped linear, for example.
+// Several operands of one role: the weights of a grouped linear, for example.
 template <class T>
 struct List {
   static constexpr uint32_t kCapacity = 4;
@@ -22,10 +22,11 @@ struct List {
 
 enum class Epilogue : uint8_t { kNone, kAdd, kSwiglu, kGeglu };
 inline constexpr const char* kEpilogueNames[] = {"none", "add", "swiglu", "geglu"};
+
 enum class Pairing : uint8_t { kHalf, kInterleaved };
 inline constexpr const char* kPairingNames[] = {"half", "interleaved"};
 
-// out[t, :] = scale * table[tokens[t], :]
+// out[t, :] = scale · table[tokens[t], :]
 template <class Value, class Weight>
 struct Embedding {
   static constexpr const char* kName = "embedding";
@@ -33,15 +34,15 @@ struct Embedding {
   Value out;
   float scale;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.weight("table", table);
-    v.output("out", out);
-    v.attribute("scale", scale);
+  void visit(Visitor&& visitor) {
+    visitor.weight("table", table);
+    visitor.output("out", out);
+    visitor.attribute("scale", scale);
   }
 };
 
 // out[i] = x · weight[i]ᵀ (+ bias[i]). x lists one value per activation type that the weights read.
-// Epilogue add: out[0] += residual. swiglu/geglu: out[0] = act(x · weight[0]ᵀ) * (x · weight[1]ᵀ).
+// Epilogue add: out[0] += residual, and out[0] may be residual. swiglu, geglu: out[0] = act(x · weight[0]ᵀ) · (x · weight[1]ᵀ).
 template <class Value, class Weight>
 struct Linear {
   static constexpr const char* kName = "linear";
@@ -52,18 +53,18 @@ struct Linear {
   List<Value> out;
   Epilogue epilogue;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.inputs("x", x);
-    v.optional_input("residual", residual);
-    v.weights("weight", weight);
-    v.optional_weights("bias", bias);
-    v.outputs("out", out);
-    v.attribute("epilogue", epilogue, kEpilogueNames);
+  void visit(Visitor&& visitor) {
+    visitor.inputs("x", x);
+    visitor.optional_input("residual", residual);
+    visitor.weights("weight", weight);
+    visitor.optional_weights("bias", bias);
+    visitor.outputs("out", out);
+    visitor.attribute("epilogue", epilogue, kEpilogueNames);
   }
 };
 
-// y = x[t, d] / sqrt(mean_d(x²) + eps) * weight[d], over each group of weight's length in a row.
-// out lists one value per type wanted: f32, a8_32, a8_256.
+// out[t, d] = x[t, d] / √(mean_d(x[t, d]²) + eps) · weight[d], over each group of the weight's length in a row. arXiv:1910.07467 eq. 4.
+// out lists one value per type wanted: f32, a8_32, a8_256. A single f32 out may be x.
 template <class Value, class Weight>
 struct RmsNorm {
   static constexpr const char* kName = "rmsNorm";
@@ -72,15 +73,16 @@ struct RmsNorm {
   List<Value> out;
   float eps;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("x", x);
-    v.weight("weight", weight);
-    v.outputs("out", out);
-    v.attribute("eps", eps);
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.weight("weight", weight);
+    visitor.outputs("out", out);
+    visitor.attribute("eps", eps);
   }
 };
 
-// out[t, :] = scale * (cos(p·f_0), …, cos(p·f_n), sin(p·f_0), …, sin(p·f_n)), p the position of token t.
+// out[t, :] = scale · (cos(p·f_0), …, cos(p·f_{n-1}), sin(p·f_0), …, sin(p·f_{n-1})), p the position of token t, f the n frequencies.
+// arXiv:2104.09864 §3.2; scale is the attention factor of arXiv:2309.00071 §3.4, else 1.
 template <class Value, class Weight>
 struct RopeTable {
   static constexpr const char* kName = "ropeTable";
@@ -88,14 +90,15 @@ struct RopeTable {
   Value out;
   float scale;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.weight("frequencies", frequencies);
-    v.output("out", out);
-    v.attribute("scale", scale);
+  void visit(Visitor&& visitor) {
+    visitor.weight("frequencies", frequencies);
+    visitor.output("out", out);
+    visitor.attribute("scale", scale);
   }
 };
 
-// Rotates the first 2n of every headDim values by the angles of the table; out may be x.
+// Rotates the first 2n of every headDim values by the angles of the table: (a, b) → (a·cos − b·sin, b·cos + a·sin).
+// Pairs are (i, i + n) with pairing half, (2i, 2i + 1) with interleaved. out may be x. arXiv:2104.09864 eq. 34.
 template <class Value, class Weight>
 struct Rope {
   static constexpr const char* kName = "rope";
@@ -105,16 +108,16 @@ struct Rope {
   uint32_t head_dim;
   Pairing pairing;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("x", x);
-    v.input("table", table);
-    v.output("out", out);
-    v.attribute("headDim", head_dim);
-    v.attribute("pairing", pairing, kPairingNames);
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.input("table", table);
+    visitor.output("out", out);
+    visitor.attribute("headDim", head_dim);
+    visitor.attribute("pairing", pairing, kPairingNames);
   }
 };
 
-// Stores keys and values of this step's tokens in the layer's cache pages.
+// Stores keys and values [T, K·E] of this step's tokens in the layer's cache pages.
 template <class Value, class Weight>
 struct KvWrite {
   static constexpr const char* kName = "kvWrite";
@@ -129,7 +132,8 @@ struct KvWrite {
   }
 };
 
-// out = softmax(scale * q · Kᵀ) · V over the cached positions p' <= p (and p' > p - window if window > 0).
+// out = softmax(scale · q · Kᵀ) · V over the cached positions p' ≤ p, and p' > p − window if window > 0.
+// q [T, H·E]; query head h reads KV head ⌊h·K / H⌋. arXiv:1706.03762 eq. 1, arXiv:2305.13245 (grouped heads).
 template <class Value, class Weight>
 struct Attention {
   static constexpr const char* kName = "attention";
@@ -140,108 +144,160 @@ struct Attention {
   float scale;
   uint32_t window;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("q", q);
-    v.output("out", out);
-    v.attribute("layer", layer);
-    v.attribute("headDim", head_dim);
-    v.attribute("scale", scale);
-    v.attribute("window", window);
+  void visit(Visitor&& visitor) {
+    visitor.input("q", q);
+    visitor.output("out", out);
+    visitor.attribute("layer", layer);
+    visitor.attribute("headDim", head_dim);
+    visitor.attribute("scale", scale);
+    visitor.attribute("window", window);
   }
 };
 
-// Quantizes activations: out lists a8_32, a8_256 or both.
+// Quantizes activations to int8: out lists a8_32, a8_256 or both (native/quant/activations.h).
 template <class Value, class Weight>
 struct Quantize {
   static constexpr const char* kName = "quantize";
   Value x;
   List<Value> out;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("x", x);
-    v.outputs("out", out);
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.outputs("out", out);
   }
 };
 
-#define INFERNODE_ELEMENTWISE_2(Name, name, A, a, B, b)      \
-  template <class Value, class Weight>                       \
-  struct Name {                                              \
-    static constexpr const char* kName = name;               \
-    Value A, B, out;                                         \
-    template <class Visitor>                                 \
-    void visit(Visitor&& visitor) {                          \
-      visitor.input(a, A);                                   \
-      visitor.input(b, B);                                   \
-      visitor.output("out", out);                            \
-    }                                                        \
-  };
-INFERNODE_ELEMENTWISE_2(Add, "add", a, "a", b, "b")
-INFERNODE_ELEMENTWISE_2(Mul, "mul", a, "a", b, "b")
-INFERNODE_ELEMENTWISE_2(Swiglu, "swiglu", gate, "gate", up, "up")
-INFERNODE_ELEMENTWISE_2(Geglu, "geglu", gate, "gate", up, "up")
+// out = a + b. out may be a or b.
+template <class Value, class Weight>
+struct Add {
+  static constexpr const char* kName = "add";
+  Value a;
+  Value b;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("a", a);
+    visitor.input("b", b);
+    visitor.output("out", out);
+  }
+};
 
+// out = a · b, elementwise. out may be a or b.
+template <class Value, class Weight>
+struct Mul {
+  static constexpr const char* kName = "mul";
+  Value a;
+  Value b;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("a", a);
+    visitor.input("b", b);
+    visitor.output("out", out);
+  }
+};
+
+// out = silu(gate) · up, elementwise. out may be gate or up. arXiv:2002.05202 §2.
+template <class Value, class Weight>
+struct Swiglu {
+  static constexpr const char* kName = "swiglu";
+  Value gate;
+  Value up;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("gate", gate);
+    visitor.input("up", up);
+    visitor.output("out", out);
+  }
+};
+
+// out = geluTanh(gate) · up, elementwise. out may be gate or up. arXiv:2002.05202 §2.
+template <class Value, class Weight>
+struct Geglu {
+  static constexpr const char* kName = "geglu";
+  Value gate;
+  Value up;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("gate", gate);
+    visitor.input("up", up);
+    visitor.output("out", out);
+  }
+};
+
+// out = x / (1 + e^−x). out may be x. arXiv:1606.08415 §2.
 template <class Value, class Weight>
 struct Silu {
   static constexpr const char* kName = "silu";
-  Value x, out;
+  Value x;
+  Value out;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("x", x);
-    v.output("out", out);
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.output("out", out);
   }
 };
-// 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
+
+// out = 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))). out may be x. arXiv:1606.08415 §2.
 template <class Value, class Weight>
 struct GeluTanh {
   static constexpr const char* kName = "geluTanh";
-  Value x, out;
+  Value x;
+  Value out;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("x", x);
-    v.output("out", out);
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.output("out", out);
   }
 };
+
+// out = factor · x. out may be x.
 template <class Value, class Weight>
 struct Scale {
   static constexpr const char* kName = "scale";
-  Value x, out;
+  Value x;
+  Value out;
   float factor;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("x", x);
-    v.output("out", out);
-    v.attribute("factor", factor);
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.output("out", out);
+    visitor.attribute("factor", factor);
   }
 };
+
 // out[n, :] = x[outputRows[n], :]: the rows whose logits are wanted.
 template <class Value, class Weight>
 struct OutputRows {
   static constexpr const char* kName = "outputRows";
-  Value x, out;
+  Value x;
+  Value out;
   template <class Visitor>
-  void visit(Visitor&& v) {
-    v.input("x", x);
-    v.output("out", out);
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.output("out", out);
   }
 };
 
 }  // namespace infernode::ops
 
 // X(struct, kernel): every op, in the order of src/graph/ops.ts.
-#define INFERNODE_OPS(X)         \
-  X(Embedding, embedding)        \
-  X(Linear, linear)              \
-  X(RmsNorm, rms_norm)           \
-  X(RopeTable, rope_table)       \
-  X(Rope, rope)                  \
-  X(KvWrite, kv_write)           \
-  X(Attention, attention)        \
-  X(Quantize, quantize)          \
-  X(Add, add)                    \
-  X(Mul, mul)                    \
-  X(Swiglu, swiglu)              \
-  X(Geglu, geglu)                \
-  X(Silu, silu)                  \
-  X(GeluTanh, gelu_tanh)         \
-  X(Scale, scale)                \
+#define INFERNODE_OPS(X) \
+  X(Embedding, embedding) \
+  X(Linear, linear) \
+  X(RmsNorm, rms_norm) \
+  X(RopeTable, rope_table) \
+  X(Rope, rope) \
+  X(KvWrite, kv_write) \
+  X(Attention, attention) \
+  X(Quantize, quantize) \
+  X(Add, add) \
+  X(Mul, mul) \
+  X(Swiglu, swiglu) \
+  X(Geglu, geglu) \
+  X(Silu, silu) \
+  X(GeluTanh, gelu_tanh) \
+  X(Scale, scale) \
   X(OutputRows, output_rows)

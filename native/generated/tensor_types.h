@@ -1,4 +1,4 @@
-// Written by scripts/generate.ts from src/tensor-types.ts. Do not edit.
+// Written by scripts/generate.mjs from src/tensor-types.ts. Do not edit.
 #pragma once
 
 #include <cstddef>
@@ -7,10 +7,22 @@
 namespace infernode {
 
 enum class TensorType : uint8_t {
-  kF32, kF16, kBf16, kI32,
-  kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0,
-  kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,
-  kA8_32, kA8_256,
+  kF32,
+  kF16,
+  kBf16,
+  kI32,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kA8_32,
+  kA8_256,
   kCount,
 };
 
