@@ -1,7 +1,7 @@
 // Binds a plan's weights to mapped files.
 #include "weights.h"
 
-#include "quant/float16.h"
+#include "quant/half.h"
 
 namespace infernode {
 
@@ -15,9 +15,9 @@ void convert(const PlanWeight& weight, const std::byte* from, float* out) {
     if (weight.type == TensorType::kF32) {
       std::memcpy(&out[i], from + 4 * i, 4);
     } else {
-      uint16_t half;
-      std::memcpy(&half, from + 2 * i, 2);
-      out[i] = weight.type == TensorType::kF16 ? quant::f16_to_f32(half) : quant::bf16_to_f32(half);
+      const std::byte* half = from + 2 * i;
+      out[i] = weight.type == TensorType::kF16 ? quant::to_float(*reinterpret_cast<const quant::Half*>(half))
+                                               : quant::to_float(*reinterpret_cast<const quant::BrainHalf*>(half));
     }
     out[i] += weight.add;
   }
