@@ -1,0 +1,5 @@
+/** A llama of TinyLlama's shape with random weights: bandwidth rules generation, arithmetic rules prompts. */
+import { syntheticModel } from '../synthetic.mjs'
+
+export const about = '1.1B parameters, q4_k'
+export const checkpoint = () => syntheticModel('q4_k')
