@@ -20,7 +20,7 @@ export async function buildNative() {
     onLine: (line) => say(/^\[ *(\d+)(?:%|\/(\d+))\]/.exec(line)),
   })
   if (status !== 0) {
-    const first = output.split('\n').findIndex((line) => /error|Error/.test(line))
+    const first = output.split('\n').findIndex((line) => /\berror:|\bError \d/i.test(line))
     throw new Error(`the native addon does not compile.\n${output.split('\n').slice(Math.max(0, first - 2)).slice(0, 60).join('\n')}`)
   }
 
@@ -31,7 +31,7 @@ export async function buildNative() {
   renameSync(join(folder, 'infernode.node.new'), join(folder, 'infernode.node'))
   const warnings = output.split('\n').filter((line) => /warning:/.test(line))
   if (warnings.length > 0) console.warn(warnings.join('\n'))
-  console.log(`infernode: native addon ready after ${((performance.now() - started) / 1000).toFixed(0)} s`)
+  console.error(`infernode: native addon ready after ${((performance.now() - started) / 1000).toFixed(0)} s`)
 }
 
 /** CMake refuses a build tree that was made for another folder. */
@@ -42,15 +42,15 @@ function forgetMovedTree(tree) {
   if (home !== root.replace(/[\\/]$/, '')) rmSync(tree, { recursive: true })
 }
 
-/** A line at the start and then one every ten seconds: enough to see that it lives. */
+/** A line at the start and then one every ten seconds, on stderr: stdout belongs to `npm pack --json`. */
 function progress() {
-  console.log(`infernode: building the native addon (${buildJobs} ${buildJobs === 1 ? 'job' : 'jobs'}; the first time takes minutes)`)
+  console.error(`infernode: building the native addon (${buildJobs} ${buildJobs === 1 ? 'job' : 'jobs'}; the first time takes minutes)`)
   let next = performance.now() + 10_000
   return (match) => {
     if (!match || performance.now() < next) return
     next = performance.now() + 10_000
     const percent = match[2] ? Math.floor((100 * Number(match[1])) / Number(match[2])) : match[1]
-    console.log(`infernode: ${percent} % of the native addon`)
+    console.error(`infernode: ${percent} % of the native addon`)
   }
 }
 
