@@ -40,7 +40,7 @@ export async function openHuggingFace(folder: string, signal?: AbortSignal): Pro
   const config = await readJsonObject(configPath, maxConfigBytes, signal)
   const modelType = config.model_type
   if (typeof modelType !== 'string' || modelType === '')
-    throw new InfernodeError('CONFIG_INVALID', quoteForPeople(configPath), 'model_type', 'expected the name of a model type')
+    throw invalid(configPath, 'model_type', 'expected the name of a model type')
   checkNotQuantized(config, configPath)
   const row = Object.hasOwn(conventions, modelType) ? conventions[modelType]! : null
   const shards = await readShards(folder, signal)
@@ -214,11 +214,11 @@ async function chatTemplateOf(
   const path = join(folder, 'tokenizer_config.json')
   const template = tokenizerConfig.chat_template ?? null
   if (template === null || typeof template === 'string') return template
-  if (!Array.isArray(template)) throw corrupt(path, 'chat_template', 'neither a string nor a list of templates')
+  if (!Array.isArray(template)) throw invalid(path, 'chat_template', 'neither a string nor a list of templates')
   const named = template.find((entry) => isJsonObject(entry) && entry.name === 'default')
   if (named === undefined) return null
   const text = (named as JsonObject).template
-  if (typeof text !== 'string') throw corrupt(path, 'chat_template', 'its default has no template')
+  if (typeof text !== 'string') throw invalid(path, 'chat_template', 'its default has no template')
   return text
 }
 
@@ -227,7 +227,7 @@ function generationOf(json: JsonObject, path: string, config: JsonObject, config
   const number = (key: string): number | undefined => {
     const value = json[key] ?? undefined
     if (value === undefined || (typeof value === 'number' && Number.isFinite(value))) return value
-    throw corrupt(path, key, 'not a number')
+    throw invalid(path, key, 'not a number')
   }
   const textConfig = config.text_config
   const eosTokenIds = new Set([
@@ -250,9 +250,12 @@ function tokenIds(value: Json | undefined, path: string): number[] {
   const ids = value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]
   for (const id of ids)
     if (typeof id !== 'number' || !Number.isSafeInteger(id) || id < 0)
-      throw corrupt(path, 'eos_token_id', 'neither a token id nor a list of them')
+      throw invalid(path, 'eos_token_id', 'neither a token id nor a list of them')
   return ids as number[]
 }
+
+const invalid = (path: string, field: string, reason: string): InfernodeError =>
+  new InfernodeError('CONFIG_INVALID', quoteForPeople(path), field, reason)
 
 const corrupt = (path: string, field: string, reason: string): InfernodeError =>
   new InfernodeError('FILE_CORRUPT', quoteForPeople(path), field, reason)

@@ -82,6 +82,7 @@ class JsonReader {
     if (byte === 0x22) this.value = this.string()
     else if (byte !== 0x7b && byte !== 0x5b) this.value = this.word()
     else {
+      if (this.open.length === maxDepth) throw this.error(this.at, `nested deeper than ${maxDepth} levels`)
       this.at++
       const isObject = byte === 0x7b
       const into: Json[] | JsonObject = isObject ? {} : []
@@ -90,7 +91,6 @@ class JsonReader {
         this.value = into
         return true
       }
-      if (this.open.length === maxDepth) throw this.error(this.at, `nested deeper than ${maxDepth} levels`)
       const container = { into, key: '' }
       this.open.push(container)
       if (isObject) this.readKey(container)
@@ -160,7 +160,8 @@ class JsonReader {
 
   private word(): Json {
     const start = this.at
-    while (isWordByte(this.bytes[this.at]) && this.at - start < maxWordBytes) this.at++
+    while (isWordByte(this.bytes[this.at])) this.at++
+    if (this.at - start > maxWordBytes) throw this.error(start, `a number of more than ${maxWordBytes} bytes`)
     const text = this.bytes.toString('latin1', start, this.at)
     if (number.test(text)) return Number(text)
     if (!words.has(text)) throw this.unexpected(start, 'a value')

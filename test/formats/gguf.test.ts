@@ -5,9 +5,9 @@ import type { Checkpoint } from '../../src/formats/checkpoint.js'
 import { openCheckpoint } from '../../src/formats/index.js'
 import { rowBytes } from '../../src/tensor-types.js'
 import { bytesOf, golden, temporaryFile, temporaryFolder, testModel } from '../support/checkpoints.js'
-import { array, value, writeGguf, type GgufWriterFile } from '../support/gguf-writer.js'
+import { array, value, writeGguf, type GgufWriterFile, type GgufWriterMetadata } from '../support/gguf-writer.js'
 
-const llama = (extra: GgufWriterFile['metadata'] = {}): GgufWriterFile['metadata'] => ({
+const llama = (extra: GgufWriterMetadata = {}): GgufWriterMetadata => ({
   'general.architecture': value('string', 'llama'),
   ...(extra as object),
 })
@@ -263,7 +263,7 @@ describe('metadata', () => {
 
   it('rejects a vocabulary whose parts do not fit together', async () => {
     const tokens = array('string', ['a', 'b'])
-    const bad: GgufWriterFile['metadata'][] = [
+    const bad: GgufWriterMetadata[] = [
       { 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.scores': array('f32', [1]) },
       { 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.scores': array('i32', [1, 2]) },
       { 'tokenizer.ggml.tokens': tokens, 'tokenizer.ggml.token_type': array('i32', [1, 2, 3]) },
@@ -300,7 +300,7 @@ describe('metadata', () => {
 })
 
 describe('split files', () => {
-  const shard = (no: number, count: number, total: number, tensors: string[], extra: GgufWriterFile['metadata'] = {}) =>
+  const shard = (no: number, count: number, total: number, tensors: string[], extra: GgufWriterMetadata = {}) =>
     writeGguf({
       metadata: {
         ...(extra as object),

@@ -35,11 +35,13 @@ export interface GgufWriterTensor {
   readonly offset?: number | bigint
 }
 
+/** Pairs may repeat a key. */
+export type GgufWriterMetadata = Readonly<Record<string, GgufWriterValue>> | readonly (readonly [string, GgufWriterValue])[]
+
 export interface GgufWriterFile {
   readonly magic?: string
   readonly version?: number
-  /** Pairs may repeat a key. */
-  readonly metadata?: Readonly<Record<string, GgufWriterValue>> | readonly (readonly [string, GgufWriterValue])[]
+  readonly metadata?: GgufWriterMetadata
   readonly tensors?: readonly GgufWriterTensor[]
   /** Of the data; it is not written to the metadata. Default 32. */
   readonly alignment?: number
