@@ -1,6 +1,6 @@
 /**
- * Speed of whole models: `npm run bench -- [case …] [--threads 2] [--isa avx2] [--repeat 5] [--quick] [--json]`. The cases are the
- * files of bench/models; `npm run bench:peers` compares with others, `infernode bench` measures any checkpoint.
+ * Speed of whole models: `npm run bench -- [case …] [--threads 2] [--isa avx2] [--repeat 5] [--quick] [--json]`. The cases are
+ * the files of bench/models; `npm run bench:peers` compares with others, `infernode bench` measures any checkpoint.
  */
 import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
@@ -21,8 +21,10 @@ const { values: args, positionals } = parseArgs({
   },
 })
 
-const known = readdirSync(join(here, 'models')).filter(name => name.endsWith('.mjs')).map(name => name.slice(0, -4))
-const unknown = positionals.filter(name => !known.includes(name))
+const known = readdirSync(join(here, 'models'))
+  .filter((name) => name.endsWith('.mjs'))
+  .map((name) => name.slice(0, -4))
+const unknown = positionals.filter((name) => !known.includes(name))
 if (unknown.length > 0) {
   console.error(`There is no case ${unknown.join(', ')}; there are ${known.join(', ')}.`)
   process.exit(2)
@@ -36,7 +38,10 @@ for (const name of positionals.length > 0 ? positionals : known) {
   if (args.threads) flags.push('--threads', args.threads)
   if (args.isa) flags.push('--isa', args.isa)
   // A process for each, so that every case starts from the same state.
-  const output = execFileSync(process.execPath, [join(here, '../dist/cli/main.js'), 'bench', ...flags], { encoding: 'utf8', stdio: ['ignore', 'pipe', 2] })
+  const output = execFileSync(process.execPath, [join(here, '../dist/cli/main.js'), 'bench', ...flags], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 2],
+  })
   results.push({ name, about, ...JSON.parse(output) })
   if (!args.json) print(results.at(-1))
 }
@@ -46,8 +51,10 @@ else console.log(`${cpus()[0].model}, commit ${commit ?? 'unknown'}, ${new Date(
 
 function print({ name, about, model, prompt, generation }) {
   console.log(`${name}: ${about}; isa ${model.isa}, ${model.threads} threads`)
-  console.log(`  prompt      ${prompt.tokensPerSecond.toFixed(1).padStart(9)} tokens/s  ${percent(prompt.shareOfInt8Peak)} of the int8 peak`)
-  console.log(`  generation  ${generation.tokensPerSecond.toFixed(1).padStart(9)} tokens/s  ${percent(generation.shareOfReadBandwidth)} of the read bandwidth`)
+  const line = (what, speed, share, limit) =>
+    console.log(`  ${what.padEnd(10)}  ${speed.toFixed(1).padStart(9)} tokens/s  ${percent(share)} of the ${limit}`)
+  line('prompt', prompt.tokensPerSecond, prompt.shareOfInt8Peak, 'int8 peak')
+  line('generation', generation.tokensPerSecond, generation.shareOfReadBandwidth, 'read bandwidth')
 }
 
 function percent(share) {
@@ -56,7 +63,11 @@ function percent(share) {
 
 function tryGit() {
   try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: here, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd: here,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
   } catch {
     return undefined
   }

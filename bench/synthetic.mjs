@@ -25,7 +25,9 @@ export async function syntheticModel(type, shape = shape1B, folder = join(tmpdir
   const unfinished = `${path}.${process.pid}`
   const tensors = tensorsOf(shape, type)
   const out = createWriteStream(unfinished, { highWaterMark: 1 << 24 })
-  const write = async bytes => { if (!out.write(bytes)) await once(out, 'drain') }
+  const write = async (bytes) => {
+    if (!out.write(bytes)) await once(out, 'drain')
+  }
   const header = encodeHeader(metadataOf(shape), tensors)
   await write(Buffer.concat([header, Buffer.alloc(padding(header.length))]))
   for (const tensor of tensors) {
@@ -34,18 +36,18 @@ export async function syntheticModel(type, shape = shape1B, folder = join(tmpdir
   }
   out.end()
   await once(out, 'close')
-  renameSync(unfinished, path)   // so that a run that was interrupted leaves no half file under the real name
+  renameSync(unfinished, path) // so that a run that was interrupted leaves no half file under the real name
   return path
 }
 
 const alignment = 32
-const padding = length => (alignment - (length % alignment)) % alignment
+const padding = (length) => (alignment - (length % alignment)) % alignment
 
 function tensorsOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize }, type) {
   const kvDim = (dim / nHeads) * nKvHeads
   const tensors = [matrix('token_embd.weight', dim, vocabSize, type)]
   for (let i = 0; i < nLayers; i++) {
-    const at = name => `blk.${i}.${name}.weight`
+    const at = (name) => `blk.${i}.${name}.weight`
     tensors.push(
       ones(at('attn_norm'), dim),
       matrix(at('attn_q'), dim, dim, type),
@@ -63,12 +65,20 @@ function tensorsOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize }, type) 
 }
 
 function ones(name, length) {
-  return { name, dims: [length], type: types.f32, bytes: 4 * length, *chunks() { yield Buffer.from(new Float32Array(length).fill(1).buffer) } }
+  return {
+    name,
+    dims: [length],
+    type: types.f32,
+    bytes: 4 * length,
+    *chunks() {
+      yield Buffer.from(new Float32Array(length).fill(1).buffer)
+    },
+  }
 }
 
 /**
- * A matrix of `rows` rows of `cols` values with a standard deviation of 1/√cols, so that activations keep their size through the
- * layers. Blocks repeat with a period that no row length divides: random enough for speed, quick enough to write.
+ * A matrix of `rows` rows of `cols` values with a standard deviation of 1/√cols, so that activations keep their size through
+ * the layers. Blocks repeat with a period that no row length divides: random enough for speed, quick enough to write.
  */
 function matrix(name, cols, rows, typeName) {
   const type = types[typeName]
@@ -91,7 +101,7 @@ function matrix(name, cols, rows, typeName) {
   }
 }
 
-const period = 40_009   // a prime
+const period = 40_009 // a prime
 const made = new Map()
 
 function blocksFor(typeName, cols) {
@@ -106,14 +116,14 @@ function q8Blocks(cols) {
   const scale = toHalf(1 / (Math.sqrt(cols) * 73))
   for (let b = 0; b < period; b++) {
     bytes.writeUInt16LE(scale, b * 34)
-    for (let i = 2; i < 34; i++) if (bytes[b * 34 + i] === 128) bytes[b * 34 + i] = 0   // -128 is no value of this format
+    for (let i = 2; i < 34; i++) if (bytes[b * 34 + i] === 128) bytes[b * 34 + i] = 0 // -128 is no value of this format
   }
   return bytes
 }
 
 /**
- * Per block d, dmin, 8 sub-scales and 8 sub-mins of 6 bits, 256 values of 4 bits: w = d·scale·q - dmin·min. With min = scale and
- * dmin = 7.5·d the values are centred: ±7.5·d·scale with a standard deviation of 4.6·d·scale.
+ * Per block d, dmin, 8 sub-scales and 8 sub-mins of 6 bits, 256 values of 4 bits: w = d·scale·q - dmin·min. With min = scale
+ * and dmin = 7.5·d the values are centred: ±7.5·d·scale with a standard deviation of 4.6·d·scale.
  */
 function q4kBlocks(cols) {
   const bytes = randomBytes(period * 144, cols)
@@ -185,8 +195,20 @@ function metadataOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize, context
     ['llama.vocab_size', u32(vocabSize)],
     ['tokenizer.ggml.model', string('llama')],
     ['tokenizer.ggml.tokens', array(8, tokens.map(text))],
-    ['tokenizer.ggml.scores', array(6, tokens.map((_, i) => f32(i < nFixed ? 0 : nFixed - i).bytes))],
-    ['tokenizer.ggml.token_type', array(5, tokens.map((_, i) => u32(i === 0 ? 2 : i < 3 ? 3 : i < nFixed ? 6 : 1).bytes))],
+    [
+      'tokenizer.ggml.scores',
+      array(
+        6,
+        tokens.map((_, i) => f32(i < nFixed ? 0 : nFixed - i).bytes),
+      ),
+    ],
+    [
+      'tokenizer.ggml.token_type',
+      array(
+        5,
+        tokens.map((_, i) => u32(i === 0 ? 2 : i < 3 ? 3 : i < nFixed ? 6 : 1).bytes),
+      ),
+    ],
     ['tokenizer.ggml.bos_token_id', u32(1)],
     ['tokenizer.ggml.eos_token_id', u32(2)],
     ['tokenizer.ggml.unknown_token_id', u32(0)],
@@ -224,5 +246,8 @@ function text(value) {
   const utf8 = Buffer.from(value)
   return Buffer.concat([u64(utf8.length), utf8])
 }
-const string = value => ({ type: 8, bytes: text(value) })
-const array = (elementType, elements) => ({ type: 9, bytes: Buffer.concat([u32(elementType).bytes, u64(elements.length), ...elements]) })
+const string = (value) => ({ type: 8, bytes: text(value) })
+const array = (elementType, elements) => ({
+  type: 9,
+  bytes: Buffer.concat([u32(elementType).bytes, u64(elements.length), ...elements]),
+})

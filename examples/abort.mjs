@@ -7,7 +7,7 @@ const story = model.generate('The king said', { maxTokens: 400, seed: 1 })
 let sentence = ''
 for await (const piece of story) {
   sentence += piece.text
-  if (sentence.includes('.')) break   // the request leaves the batch
+  if (sentence.includes('.')) break // the request leaves the batch
 }
 console.log(sentence, (await story.result()).finishReason)
 
@@ -15,6 +15,6 @@ try {
   await model.generate('The king said', { maxTokens: 400, signal: AbortSignal.timeout(1) }).result()
   console.log('a fast machine: it was done within a millisecond')
 } catch (error) {
-  console.log(error.code, error.cause.name)   // ABORTED TimeoutError
+  console.log(error.code, error.cause.name) // ABORTED TimeoutError
 }
 await model.dispose()

@@ -3,17 +3,32 @@ import { randomInt } from 'node:crypto'
 import { InfernodeError } from './errors.js'
 import type { GenerationDefaults } from './formats/checkpoint.js'
 import { toInfernodeError, type NativeEngine, type NativeEvents, type NativeRequest, type NativeTokenEvent } from './native.js'
-import { abortSignal, aborted, boolean, checkOptions, finite, integer, invalid, listOf, nonEmptyString, oneOrMore, type Rules } from './options.js'
+import {
+  abortSignal,
+  aborted,
+  boolean,
+  checkOptions,
+  finite,
+  integer,
+  invalid,
+  listOf,
+  nonEmptyString,
+  oneOrMore,
+  type Rules,
+} from './options.js'
 
 /** A prompt: text, or the ids of this model's own tokens. */
 export type Prompt = string | readonly number[] | Int32Array
 
 /**
- * How to continue a prompt. Where the checkpoint has a generation_config.json its values are the defaults; otherwise they are the
- * ones given here. An unknown or impossible option is an error that names it.
+ * How to continue a prompt. Where the checkpoint has a generation_config.json its values are the defaults; otherwise they are
+ * the ones given here. An unknown or impossible option is an error that names it.
  */
 export interface GenerateOptions {
-  /** Most tokens to generate; the end of the context ends the text earlier. Default 256. */
+  /**
+   * Most tokens to generate; the end of the context ends the text earlier. Default 256. With 0, `echo` and `logprobs` only look
+   * at the prompt.
+   */
   maxTokens?: number
   /** Divides the logits before sampling; 0 always takes the likeliest token. Default 0.8. */
   temperature?: number
@@ -77,7 +92,7 @@ export interface GenerateResult {
   /** What was generated, after the prompt's text if `echo` was asked for. */
   readonly text: string
   readonly tokens: readonly number[]
-  /** `stop`: an end-of-text token, a stop token or a stop string. `length`: maxTokens or the context. `aborted`: the loop was left. */
+  /** `stop`: an end-of-text token, stop token or stop string. `length`: maxTokens or the context. `aborted`: the loop was left. */
   readonly finishReason: 'stop' | 'length' | 'aborted'
   /** The stop string or token that ended it; null otherwise. */
   readonly stopReason: string | number | null
@@ -86,7 +101,11 @@ export interface GenerateResult {
   /** The seed that was used; pass it to get the same tokens again. */
   readonly seed: number
   /** One per token of `tokens`, if they were asked for. */
-  readonly logprobs?: readonly { readonly token: number; readonly logprob: number | null; readonly top: readonly TokenLogprob[] }[]
+  readonly logprobs?: readonly {
+    readonly token: number
+    readonly logprob: number | null
+    readonly top: readonly TokenLogprob[]
+  }[]
 }
 
 export interface Timings {
@@ -105,13 +124,13 @@ export interface Timings {
 const tokenIds = listOf(integer(0, 2 ** 31 - 1), 'token ids')
 
 const rules: Rules<GenerateOptions> = {
-  maxTokens: integer(1),
-  temperature: finite('a number of at least 0', t => t >= 0),
+  maxTokens: integer(0),
+  temperature: finite('a number of at least 0', (t) => t >= 0),
   topK: integer(0),
-  topP: finite('a number above 0 and up to 1', p => p > 0 && p <= 1),
-  minP: finite('a number from 0 to 1', p => p >= 0 && p <= 1),
-  typicalP: finite('a number above 0 and up to 1', p => p > 0 && p <= 1),
-  repetitionPenalty: finite('a number above 0', r => r > 0),
+  topP: finite('a number above 0 and up to 1', (p) => p > 0 && p <= 1),
+  minP: finite('a number from 0 to 1', (p) => p >= 0 && p <= 1),
+  typicalP: finite('a number above 0 and up to 1', (p) => p > 0 && p <= 1),
+  repetitionPenalty: finite('a number above 0', (r) => r > 0),
   presencePenalty: finite('a finite number', () => true),
   frequencyPenalty: finite('a finite number', () => true),
   penaltyWindow: integer(0),
@@ -144,7 +163,11 @@ export interface ModelLimits {
  * The request that `options` describe, with every default filled in.
  * @throws UNKNOWN_OPTION, INVALID_ARGUMENT, TOKEN_UNKNOWN, PROMPT_TOO_LONG
  */
-export function toRequest(prompt: Prompt, options: GenerateOptions | undefined, limits: ModelLimits): { request: NativeRequest; signal?: AbortSignal } {
+export function toRequest(
+  prompt: Prompt,
+  options: GenerateOptions | undefined,
+  limits: ModelLimits,
+): { request: NativeRequest; signal?: AbortSignal } {
   const given = checkOptions(options, rules)
   const { generation } = limits
   const logitBias = Object.entries(given.logitBias ?? {}).map(([id, bias]) => ({ id: Number(id), bias }))
@@ -236,7 +259,7 @@ export class Generate implements AsyncIterable<Piece> {
 
   #submit(request: NativeRequest, signal: AbortSignal | undefined): void {
     try {
-      this.#request = this.#engine.submit(request, events => this.#receive(events))
+      this.#request = this.#engine.submit(request, (events) => this.#receive(events))
     } catch (cause) {
       this.#fail(toInfernodeError(cause), false)
     }
@@ -283,7 +306,7 @@ export class Generate implements AsyncIterable<Piece> {
   }
 
   #news(): Promise<void> {
-    return new Promise(resolve => this.#wake.push(resolve))
+    return new Promise((resolve) => this.#wake.push(resolve))
   }
 
   #cancel(): void {
@@ -309,10 +332,10 @@ export class Generate implements AsyncIterable<Piece> {
 
   #toResult(done: NonNullable<NativeEvents['done']>): GenerateResult {
     const computed = done.promptTokens - done.cachedTokens
-    const ofTokens = this.#pieces.filter(piece => piece.token >= 0)
+    const ofTokens = this.#pieces.filter((piece) => piece.token >= 0)
     return {
-      text: this.#pieces.map(piece => piece.text).join(''),
-      tokens: ofTokens.map(piece => piece.token),
+      text: this.#pieces.map((piece) => piece.text).join(''),
+      tokens: ofTokens.map((piece) => piece.token),
       finishReason: done.finishReason,
       stopReason: done.stopReason,
       usage: {
@@ -342,7 +365,7 @@ export class Generate implements AsyncIterable<Piece> {
     if (this.#outcome) return
     this.#outcome = outcome
     this.#stopListening()
-    if (this.#iterated) for (const result of this.#results) result.catch(() => {})   // the loop throws the same error
+    if (this.#iterated) for (const result of this.#results) result.catch(() => {}) // the loop throws the same error
     this.#results = []
     this.#announce()
   }

@@ -5,7 +5,10 @@ import { compilePlan } from './graph/compile.js'
 import type { Plan } from './graph/plan.js'
 import { embeddedModel, weigh, type ModelInfo } from './model.js'
 
-export interface Inspection extends Pick<ModelInfo, 'name' | 'format' | 'path' | 'parameters' | 'bytes' | 'types' | 'architecture'> {
+export interface Inspection extends Pick<
+  ModelInfo,
+  'name' | 'format' | 'path' | 'parameters' | 'bytes' | 'types' | 'architecture'
+> {
   readonly vocabSize: number
   readonly contextLength: number
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
@@ -34,8 +37,17 @@ export async function inspect(path: string = embeddedModel): Promise<Inspection>
     vocabSize: plan.vocabSize,
     contextLength: plan.contextLength,
     files: checkpoint.files.map(({ path, bytes }) => ({ path, bytes })),
-    config: checkpoint.config.from === 'hf' ? checkpoint.config.json : summed(checkpoint.config.metadata, key => !isTokenizerKey(key)),
-    tensors: [...checkpoint.tensors.values()].map(({ name, sourceName, type, shape, bytes }) => ({ name, sourceName, type, shape, bytes })),
+    config:
+      checkpoint.config.from === 'hf'
+        ? checkpoint.config.json
+        : summed(checkpoint.config.metadata, (key) => !isTokenizerKey(key)),
+    tensors: [...checkpoint.tensors.values()].map(({ name, sourceName, type, shape, bytes }) => ({
+      name,
+      sourceName,
+      type,
+      shape,
+      bytes,
+    })),
     tokenizer: checkpoint.tokenizer && describeTokenizer(checkpoint.tokenizer),
     generation: checkpoint.generation,
     hasChatTemplate: checkpoint.chatTemplate !== null,
@@ -50,7 +62,7 @@ function describeTokenizer(source: TokenizerSource): NonNullable<Inspection['tok
   return { from: source.path, settings: summed(source.metadata, isTokenizerKey) }
 }
 
-/** GGUF metadata as plain data: long arrays are only counted, 64-bit numbers become strings where a number would lose digits. */
+/** GGUF metadata as plain data: long arrays are only counted; 64-bit numbers become strings if a number would lose digits. */
 function summed(metadata: ReadonlyMap<string, GgufValue>, keep: (key: string) => boolean): Record<string, unknown> {
   return Object.fromEntries([...metadata].filter(([key]) => keep(key)).map(([key, value]) => [key, plain(value)]))
 }

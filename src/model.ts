@@ -7,7 +7,18 @@ import { Generate, toIds, toRequest, type GenerateOptions, type ModelLimits, typ
 import { compilePlan } from './graph/compile.js'
 import type { Plan } from './graph/plan.js'
 import { callNative, native, packageRoot, type NativeEngine } from './native.js'
-import { abortSignal, aborted, boolean, callback, checkOptions, integer, invalid, nonEmptyString, oneOf, type Rules } from './options.js'
+import {
+  abortSignal,
+  aborted,
+  boolean,
+  callback,
+  checkOptions,
+  integer,
+  invalid,
+  nonEmptyString,
+  oneOf,
+  type Rules,
+} from './options.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 
 export type KvType = 'f32' | 'f16' | 'bf16' | 'q8_0'
@@ -28,8 +39,8 @@ export interface LoadOptions {
   /** Requests that may wait; one more is refused with QUEUE_FULL. Default 1024. */
   maxQueue?: number
   /**
-   * Map the weights (default), or read them into memory. A mapped file that somebody cuts short while it is in use ends the process;
-   * `false` is for places where that can happen.
+   * Map the weights (default), or read them into memory. A mapped file that somebody cuts short while it is in use ends the
+   * process; `false` is for places where that can happen.
    */
   mmap?: boolean
   /** Gives up loading: load() rejects with ABORTED. */
@@ -39,7 +50,7 @@ export interface LoadOptions {
 }
 
 export interface LoadProgress {
-  readonly stage: 'checkpoint' | 'plan' | 'tokenizer' | 'weights' | 'ready'
+  readonly stage: 'checkpoint' | 'plan' | 'weights' | 'ready'
   /** From 0 to 1. */
   readonly fraction: number
 }
@@ -166,9 +177,9 @@ export class Model {
   }
 
   /**
-   * Loads a checkpoint: a GGUF file (of a split one, its first file) or a Hugging Face folder; without a path, the small story model
-   * that comes with the package. Weights are mapped, so this takes milliseconds.
-   * @throws FILE_UNREADABLE, FORMAT_UNKNOWN, FILE_CORRUPT, ARCHITECTURE_UNKNOWN, TENSOR_MISSING, OUT_OF_MEMORY, ISA_UNKNOWN, ABORTED, …
+   * Loads a checkpoint: a GGUF file (of a split one, its first file) or a Hugging Face folder; without a path, the small story
+   * model that comes with the package. Weights are mapped, so this takes milliseconds.
+   * @throws FILE_UNREADABLE, FORMAT_UNKNOWN, FILE_CORRUPT, ARCHITECTURE_UNKNOWN, TENSOR_MISSING, OUT_OF_MEMORY, ABORTED, …
    */
   static async load(path: string = embeddedModel, options?: LoadOptions): Promise<Model> {
     if (typeof path !== 'string' || path === '') throw invalid('path', 'the path of a GGUF file or a Hugging Face folder', path)
@@ -180,9 +191,12 @@ export class Model {
     stage('checkpoint', 0)
     const checkpoint = await openCheckpoint(path)
     stage('plan', 0.1)
-    const plan = withContextLength(await compilePlan(checkpoint), given.contextLength)
-    stage('tokenizer', 0.2)
-    const tokenizer = checkpoint.tokenizer && (await Tokenizer.load(checkpoint.tokenizer))
+    // The vocabulary is read on a native thread while the plan is made on this one.
+    const [compiled, tokenizer] = await Promise.all([
+      compilePlan(checkpoint),
+      checkpoint.tokenizer && Tokenizer.load(checkpoint.tokenizer),
+    ])
+    const plan = withContextLength(compiled, given.contextLength)
     stage('weights', 0.5)
     const settings = {
       threads: given.threads ?? 0,
@@ -207,7 +221,8 @@ export class Model {
 
   /**
    * Continues a prompt. Starts at once and returns at once; the Generate streams pieces, has the whole result, or both.
-   * @throws UNKNOWN_OPTION, INVALID_ARGUMENT, TOKEN_UNKNOWN, TOKENIZER_MISSING, DISPOSED; what goes wrong later, the Generate reports.
+   * What goes wrong later, the Generate reports.
+   * @throws UNKNOWN_OPTION, INVALID_ARGUMENT, TOKEN_UNKNOWN, TOKENIZER_MISSING, DISPOSED
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generate {
     const engine = this.#live()

@@ -9,32 +9,35 @@ export interface Rule {
 
 export type Rules<T> = { readonly [K in keyof Required<T>]: Rule }
 
-export const boolean: Rule = { expected: 'true or false', accepts: value => typeof value === 'boolean' }
+export const boolean: Rule = { expected: 'true or false', accepts: (value) => typeof value === 'boolean' }
 
 export const nonEmptyString: Rule = {
   expected: 'a string that is not empty',
-  accepts: value => typeof value === 'string' && value !== '',
+  accepts: (value) => typeof value === 'string' && value !== '',
 }
 
-export const abortSignal: Rule = { expected: 'an AbortSignal', accepts: value => value instanceof AbortSignal }
+export const abortSignal: Rule = { expected: 'an AbortSignal', accepts: (value) => value instanceof AbortSignal }
 
-export const callback: Rule = { expected: 'a function', accepts: value => typeof value === 'function' }
+export const callback: Rule = { expected: 'a function', accepts: (value) => typeof value === 'function' }
 
 /** A whole number from `min` to `max`, both included. */
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): Rule {
   const bounded = max === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${min}` : `a whole number from ${min} to ${max}`
-  return { expected: bounded, accepts: value => Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max }
+  return {
+    expected: bounded,
+    accepts: (value) => Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max,
+  }
 }
 
 /** A finite number that passes `test`; `expected` says which those are. */
 export function finite(expected: string, test: (value: number) => boolean): Rule {
-  return { expected, accepts: value => typeof value === 'number' && Number.isFinite(value) && test(value) }
+  return { expected, accepts: (value) => typeof value === 'number' && Number.isFinite(value) && test(value) }
 }
 
 export function oneOf(...choices: readonly string[]): Rule {
   return {
-    expected: choices.map(choice => JSON.stringify(choice)).join(' or '),
-    accepts: value => typeof value === 'string' && choices.includes(value),
+    expected: choices.map((choice) => JSON.stringify(choice)).join(' or '),
+    accepts: (value) => typeof value === 'string' && choices.includes(value),
   }
 }
 
@@ -42,17 +45,20 @@ export function oneOf(...choices: readonly string[]): Rule {
 export function oneOrMore(rule: Rule, plural: string): Rule {
   return {
     expected: `${rule.expected}, or an array of ${plural}`,
-    accepts: value => (Array.isArray(value) ? value.every(item => rule.accepts(item)) : rule.accepts(value)),
+    accepts: (value) => (Array.isArray(value) ? value.every((item) => rule.accepts(item)) : rule.accepts(value)),
   }
 }
 
 export function listOf(rule: Rule, plural: string): Rule {
-  return { expected: `an array of ${plural}`, accepts: value => Array.isArray(value) && value.every(item => rule.accepts(item)) }
+  return {
+    expected: `an array of ${plural}`,
+    accepts: (value) => Array.isArray(value) && value.every((item) => rule.accepts(item)),
+  }
 }
 
 /**
- * A copy of `options` in which every value passed its rule and nothing is undefined. Each property is read once, so that what was
- * checked is what is used.
+ * A copy of `options` in which every value passed its rule and nothing is undefined. Each property is read once, so that what
+ * was checked is what is used.
  * @throws UNKNOWN_OPTION with the nearest name; INVALID_ARGUMENT with what was expected and received.
  */
 export function checkOptions<T extends object>(options: T | undefined, rules: Rules<T>): Partial<T> {
@@ -60,7 +66,8 @@ export function checkOptions<T extends object>(options: T | undefined, rules: Ru
   if (typeof options !== 'object' || options === null || Array.isArray(options)) throw invalid('options', 'an object', options)
   const checked: Partial<T> = {}
   for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(rules, name)) throw new InfernodeError('UNKNOWN_OPTION', name, nearestName(name, Object.keys(rules)) ?? '')
+    if (!Object.hasOwn(rules, name))
+      throw new InfernodeError('UNKNOWN_OPTION', name, nearestName(name, Object.keys(rules)) ?? '')
     if (value === undefined) continue
     const rule = rules[name as keyof T]
     if (!rule.accepts(value)) throw invalid(name, rule.expected, value)

@@ -1,4 +1,4 @@
-/** Every example runs as it stands. They import 'infernode' by name, so this also tests the package's exports. Needs `npm run build`. */
+/** Every example runs as it stands. They import 'infernode' by name, which also tests `exports`. Needs `npm run build`. */
 import { execFile } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '..')
 const run = promisify(execFile)
 
 describe('examples', () => {
-  for (const file of readdirSync(join(root, 'examples')).filter(name => /\.(mjs|cjs)$/.test(name))) {
+  for (const file of readdirSync(join(root, 'examples')).filter((name) => /\.(mjs|cjs)$/.test(name))) {
     it(`${file} runs and prints something`, async () => {
       const { stdout, stderr } = await run(process.execPath, [join('examples', file)], { cwd: root })
       expect(stderr).toBe('')
@@ -20,7 +20,8 @@ describe('examples', () => {
 
 describe('require', () => {
   it('works from CommonJS', async () => {
-    const script = "const { Model } = require('infernode'); Model.load().then(async m => { console.log(m.info.name); await m.dispose() })"
+    const script =
+      "const { Model } = require('infernode'); Model.load().then(async m => { console.log(m.info.name); await m.dispose() })"
     const { stdout } = await run(process.execPath, ['-e', script], { cwd: root })
     expect(stdout.trim()).not.toBe('')
   })

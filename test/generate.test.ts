@@ -27,8 +27,14 @@ class FakeEngine {
 }
 
 const done: NativeRequestResult = {
-  finishReason: 'length', stopReason: null, promptTokens: 4, generatedTokens: 3, cachedTokens: 1,
-  queuedMs: 1, promptMs: 10, generationMs: 100,
+  finishReason: 'length',
+  stopReason: null,
+  promptTokens: 4,
+  generatedTokens: 3,
+  cachedTokens: 1,
+  queuedMs: 1,
+  promptMs: 10,
+  generationMs: 100,
 }
 
 function start(options: GenerateOptions = {}): { engine: FakeEngine; story: Generate } {
@@ -42,8 +48,8 @@ async function collect(story: Generate): Promise<Piece[]> {
   for await (const piece of story) pieces.push(piece)
   return pieces
 }
-const textOf = (pieces: Piece[]): string => pieces.map(piece => piece.text).join('')
-const tick = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
+const textOf = (pieces: Piece[]): string => pieces.map((piece) => piece.text).join('')
+const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 let unhandled: unknown[] = []
 const remember = (reason: unknown): void => void unhandled.push(reason)
@@ -65,7 +71,9 @@ describe('Generate', () => {
   it('streams pieces as they come and ends with the result', async () => {
     const { engine, story } = start()
     const seen: string[] = []
-    const loop = (async () => { for await (const piece of story) seen.push(piece.text) })()
+    const loop = (async () => {
+      for await (const piece of story) seen.push(piece.text)
+    })()
     engine.tokens(' upon')
     await tick()
     expect(seen).toEqual([' upon'])
@@ -142,7 +150,11 @@ describe('Generate', () => {
   it('cancels the request when the loop throws', async () => {
     const { engine, story } = start()
     engine.tokens('a')
-    await expect((async () => { for await (const _ of story) throw new Error('mine') })()).rejects.toThrow('mine')
+    await expect(
+      (async () => {
+        for await (const _ of story) throw new Error('mine')
+      })(),
+    ).rejects.toThrow('mine')
     expect(engine.cancelled).toEqual([17])
   })
 
@@ -157,7 +169,7 @@ describe('Generate', () => {
     await expect(loop).rejects.toMatchObject({ code: 'ABORTED', cause: 'enough' })
     await expect(result).rejects.toMatchObject({ code: 'ABORTED', cause: 'enough' })
     expect(engine.cancelled).toEqual([17])
-    engine.finish({ finishReason: 'aborted' })   // comes later, and changes nothing
+    engine.finish({ finishReason: 'aborted' }) // comes later, and changes nothing
     await expect(story.result()).rejects.toMatchObject({ code: 'ABORTED' })
   })
 
@@ -166,12 +178,14 @@ describe('Generate', () => {
     const { engine, story } = start({ signal: controller.signal })
     engine.tokens('a', 'b', 'c')
     const seen: string[] = []
-    await expect((async () => {
-      for await (const piece of story) {
-        seen.push(piece.text)
-        controller.abort()
-      }
-    })()).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(
+      (async () => {
+        for await (const piece of story) {
+          seen.push(piece.text)
+          controller.abort()
+        }
+      })(),
+    ).rejects.toMatchObject({ code: 'ABORTED' })
     expect(seen).toEqual(['a'])
   })
 
@@ -193,9 +207,16 @@ describe('Generate', () => {
   it('hands out what arrived before an error, then throws it', async () => {
     const { engine, story } = start()
     engine.tokens('a')
-    engine.emit({ tokens: [], error: Object.assign(new Error('native'), { infernodeCode: 'LOGITS_NOT_FINITE' as const, details: ['5'] }) })
+    engine.emit({
+      tokens: [],
+      error: Object.assign(new Error('native'), { infernodeCode: 'LOGITS_NOT_FINITE' as const, details: ['5'] }),
+    })
     const seen: string[] = []
-    await expect((async () => { for await (const piece of story) seen.push(piece.text) })()).rejects.toMatchObject({ code: 'LOGITS_NOT_FINITE' })
+    await expect(
+      (async () => {
+        for await (const piece of story) seen.push(piece.text)
+      })(),
+    ).rejects.toMatchObject({ code: 'LOGITS_NOT_FINITE' })
     expect(seen).toEqual(['a'])
   })
 
@@ -204,17 +225,27 @@ describe('Generate', () => {
     void story.result()
     const loop = collect(story)
     await tick()
-    engine.emit({ tokens: [], error: Object.assign(new Error('native'), { infernodeCode: 'DISPOSED' as const, details: ['model'] }) })
+    engine.emit({
+      tokens: [],
+      error: Object.assign(new Error('native'), { infernodeCode: 'DISPOSED' as const, details: ['model'] }),
+    })
     await expect(loop).rejects.toMatchObject({ code: 'DISPOSED' })
   })
 
   it('causes no unhandled rejection when nobody listens at all', async () => {
     const { engine } = start()
-    engine.emit({ tokens: [], error: Object.assign(new Error('native'), { infernodeCode: 'DISPOSED' as const, details: ['model'] }) })
+    engine.emit({
+      tokens: [],
+      error: Object.assign(new Error('native'), { infernodeCode: 'DISPOSED' as const, details: ['model'] }),
+    })
   })
 
   it('reports through the promise what submit throws', async () => {
-    const engine = { submit() { throw Object.assign(new Error('native'), { infernodeCode: 'QUEUE_FULL', details: ['8'] }) } }
+    const engine = {
+      submit() {
+        throw Object.assign(new Error('native'), { infernodeCode: 'QUEUE_FULL', details: ['8'] })
+      },
+    }
     const { request } = toRequest('Once', {}, limits)
     const story = new Generate(engine as unknown as NativeEngine, request)
     await expect(story.result()).rejects.toMatchObject({ code: 'QUEUE_FULL', message: expect.stringContaining('8 requests') })
@@ -227,7 +258,10 @@ describe('Generate', () => {
     const apart = start()
     apart.engine.tokens('a')
     apart.engine.finish({}, { tail: 'b' })
-    expect(await collect(apart.story)).toEqual([{ text: 'a', token: 10 }, { text: 'b', token: -1 }])
+    expect(await collect(apart.story)).toEqual([
+      { text: 'a', token: 10 },
+      { text: 'b', token: -1 },
+    ])
     expect(await apart.story.result()).toMatchObject({ text: 'ab', tokens: [10] })
   })
 
@@ -257,20 +291,45 @@ describe('Generate', () => {
 })
 
 describe('toRequest', () => {
-  const request = (options?: GenerateOptions, prompt: Prompt = 'x', generation: ModelLimits['generation'] = { eosTokenIds: [2, 3] }) =>
-    toRequest(prompt, options, { ...limits, generation }).request
+  const request = (
+    options?: GenerateOptions,
+    prompt: Prompt = 'x',
+    generation: ModelLimits['generation'] = { eosTokenIds: [2, 3] },
+  ) => toRequest(prompt, options, { ...limits, generation }).request
 
   it('has the documented defaults', () => {
     expect(request({ seed: 1 })).toEqual({
-      prompt: 'x', addSpecial: true, parseSpecial: false, maxTokens: 256, temperature: 0.8, topK: 40, topP: 0.95, minP: 0,
-      typicalP: 1, repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0, penaltyWindow: 0, logitBias: [], seed: 1,
-      stop: [], stopTokens: [2, 3], logprobs: -1, echo: false,
+      prompt: 'x',
+      addSpecial: true,
+      parseSpecial: false,
+      maxTokens: 256,
+      temperature: 0.8,
+      topK: 40,
+      topP: 0.95,
+      minP: 0,
+      typicalP: 1,
+      repetitionPenalty: 1,
+      presencePenalty: 0,
+      frequencyPenalty: 0,
+      penaltyWindow: 0,
+      logitBias: [],
+      seed: 1,
+      stop: [],
+      stopTokens: [2, 3],
+      logprobs: -1,
+      echo: false,
     })
   })
 
   it("prefers the checkpoint's defaults to those, and options to both", () => {
     const generation = { temperature: 0.3, topK: 5, topP: 0.5, repetitionPenalty: 1.2, eosTokenIds: [4] }
-    expect(request({}, 'x', generation)).toMatchObject({ temperature: 0.3, topK: 5, topP: 0.5, repetitionPenalty: 1.2, stopTokens: [4] })
+    expect(request({}, 'x', generation)).toMatchObject({
+      temperature: 0.3,
+      topK: 5,
+      topP: 0.5,
+      repetitionPenalty: 1.2,
+      stopTokens: [4],
+    })
     expect(request({ temperature: 0, topK: 0 }, 'x', generation)).toMatchObject({ temperature: 0, topK: 0, topP: 0.5 })
   })
 
@@ -281,7 +340,10 @@ describe('toRequest', () => {
   it('takes one stop string or several, and biases by id', () => {
     expect(request({ stop: 'a' }).stop).toEqual(['a'])
     expect(request({ stop: ['a', 'b'] }).stop).toEqual(['a', 'b'])
-    expect(request({ logitBias: { 7: 1.5, 8: -Infinity } }).logitBias).toEqual([{ id: 7, bias: 1.5 }, { id: 8, bias: -Infinity }])
+    expect(request({ logitBias: { 7: 1.5, 8: -Infinity } }).logitBias).toEqual([
+      { id: 7, bias: 1.5 },
+      { id: 8, bias: -Infinity },
+    ])
   })
 
   it('asks for no more tokens than the context could hold', () => {
@@ -316,10 +378,12 @@ describe('toRequest', () => {
     [{ stopTokens: 3 as never }, 'stopTokens'],
     [{ logprobs: -1 }, 'logprobs'],
     [{ logprobs: true as never }, 'logprobs'],
-    [{ maxTokens: 0 }, 'maxTokens'],
+    [{ maxTokens: -1 }, 'maxTokens'],
     [{ signal: {} as never }, 'signal'],
   ])('refuses %j', (options, name) => {
-    expect(() => request(options)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(`^${name}:`) }))
+    expect(() => request(options)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(`^${name}:`) }),
+    )
   })
 
   it('refuses ids that are not in the vocabulary, wherever they are', () => {

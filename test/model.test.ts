@@ -11,7 +11,9 @@ const prompt = 'Once upon a time'
 const greedy: GenerateOptions = { temperature: 0, maxTokens: 40 }
 
 let model: Model
-beforeAll(async () => { model = await Model.load() })
+beforeAll(async () => {
+  model = await Model.load()
+})
 afterAll(() => model?.dispose())
 
 const code = (code: string) => expect.objectContaining({ name: 'InfernodeError', code })
@@ -24,7 +26,14 @@ async function idle(): Promise<void> {
 
 describe('Model.load', () => {
   it('loads the embedded model without a path and says what it is', () => {
-    expect(model.info).toMatchObject({ architecture: 'llama', format: 'gguf', vocabSize: 2048, contextLength: 512, backend: 'cpu', kvType: 'f16' })
+    expect(model.info).toMatchObject({
+      architecture: 'llama',
+      format: 'gguf',
+      vocabSize: 2048,
+      contextLength: 512,
+      backend: 'cpu',
+      kvType: 'f16',
+    })
     expect(model.info.parameters).toBeGreaterThan(3e6)
     expect(model.info.types.q8_0).toBeGreaterThan(3e6)
     expect(model.info.threads).toBeGreaterThan(0)
@@ -33,9 +42,11 @@ describe('Model.load', () => {
 
   it('reports progress from 0 to 1', async () => {
     const seen: LoadProgress[] = []
-    await using other = await Model.load(undefined, { onProgress: progress => seen.push(progress) })
+    await using other = await Model.load(undefined, { onProgress: (progress) => seen.push(progress) })
     expect(other.info.name).toBe(model.info.name)
-    expect(seen.map(progress => progress.fraction)).toEqual(seen.map(progress => progress.fraction).toSorted((a, b) => a - b))
+    expect(seen.map((progress) => progress.fraction)).toEqual(
+      seen.map((progress) => progress.fraction).toSorted((a, b) => a - b),
+    )
     expect(seen[0]!.fraction).toBe(0)
     expect(seen.at(-1)).toEqual({ stage: 'ready', fraction: 1 })
   })
@@ -119,7 +130,7 @@ describe('generate', () => {
   it('gives the same tokens alone and beside others', async () => {
     const alone = (await model.generate(prompt, greedy).result()).tokens
     const prompts = [prompt, 'The king said to his daughter', prompt, 'Dorothy', 'In the middle of the forest', prompt]
-    const together = await Promise.all(prompts.map(prompt => model.generate(prompt, greedy).result()))
+    const together = await Promise.all(prompts.map((prompt) => model.generate(prompt, greedy).result()))
     for (const i of [0, 2, 5]) expect(together[i]!.tokens).toEqual(alone)
   })
 
@@ -132,7 +143,7 @@ describe('generate', () => {
 
   it('stops before a stop string, also one that spans tokens', async () => {
     const { text } = await model.generate(prompt, greedy).result()
-    const stop = text.slice(11, 19)   // begins and ends inside words
+    const stop = text.slice(11, 19) // begins and ends inside words
     const stopped = await model.generate(prompt, { ...greedy, stop: ['never there', stop] }).result()
     expect(stopped).toMatchObject({ text: text.slice(0, text.indexOf(stop)), finishReason: 'stop', stopReason: stop })
   })
@@ -155,10 +166,12 @@ describe('generate', () => {
   it('ends at the end of the context', async () => {
     await using short = await Model.load(undefined, { contextLength: 32 })
     const { eosTokenIds } = short.info
-    const result = await short.generate(prompt, { ...greedy, maxTokens: 500, logitBias: Object.fromEntries(eosTokenIds.map(id => [id, -Infinity])) }).result()
+    const result = await short
+      .generate(prompt, { ...greedy, maxTokens: 500, logitBias: Object.fromEntries(eosTokenIds.map((id) => [id, -Infinity])) })
+      .result()
     expect(result.finishReason).toBe('length')
     expect(result.usage.totalTokens).toBeGreaterThanOrEqual(32)
-    expect(result.usage.totalTokens).toBeLessThanOrEqual(33)   // the last token is sampled, but never read
+    expect(result.usage.totalTokens).toBeLessThanOrEqual(33) // the last token is sampled, but never read
   })
 
   it('begins with the prompt where echo is asked for', async () => {
@@ -177,10 +190,10 @@ describe('generate', () => {
     const ids = await model.encode(prompt)
     const { tokens, logprobs } = await model.generate(ids, { ...greedy, logprobs: 3 }).result()
     const score = await model.score([...ids, ...tokens])
-    expect(Float32Array.from(logprobs!, entry => entry.logprob!)).toEqual(score.logprobs.slice(ids.length - 1))
+    expect(Float32Array.from(logprobs!, (entry) => entry.logprob!)).toEqual(score.logprobs.slice(ids.length - 1))
     for (const { token, logprob, top } of logprobs!) {
       expect(top).toHaveLength(3)
-      expect(top[0]).toEqual({ token, logprob })   // greedy: the likeliest
+      expect(top[0]).toEqual({ token, logprob }) // greedy: the likeliest
       expect(top[0]!.logprob).toBeGreaterThanOrEqual(top[1]!.logprob)
     }
   })
@@ -202,7 +215,9 @@ describe('generate', () => {
     const controller = new AbortController()
     const story = model.generate(prompt, { maxTokens: 400, seed: 1, signal: controller.signal })
     let pieces = 0
-    const loop = (async () => { for await (const _ of story) if (++pieces === 3) controller.abort('enough') })()
+    const loop = (async () => {
+      for await (const _ of story) if (++pieces === 3) controller.abort('enough')
+    })()
     await expect(loop).rejects.toMatchObject({ code: 'ABORTED', cause: 'enough' })
     expect(pieces).toBe(3)
     await idle()
@@ -221,7 +236,9 @@ describe('generate', () => {
     const story = model.generate(prompt, { maxTokens: 50, seed: 3 })
     const before = model.stats().computedTokens
     const until = performance.now() + 5000
-    while (model.stats().computedTokens - before < 50 && performance.now() < until) { /* holds the event loop */ }
+    while (model.stats().computedTokens - before < 50 && performance.now() < until) {
+      /* holds the event loop */
+    }
     expect(model.stats().computedTokens - before).toBeGreaterThanOrEqual(50)
     await story.result()
   })
@@ -285,7 +302,7 @@ describe('score', () => {
   it('gives one log-probability for each token but the first', async () => {
     const score = await model.score(prompt)
     expect(score.logprobs).toHaveLength(score.tokens.length - 1)
-    expect(score.logprobs.every(logprob => logprob < 0)).toBe(true)
+    expect(score.logprobs.every((logprob) => logprob < 0)).toBe(true)
     expect(score.perplexity).toBeCloseTo(Math.exp(score.nll / score.logprobs.length), 10)
   })
 
@@ -325,7 +342,10 @@ describe('dispose', () => {
   })
 
   it('leaves other models of the same file alone', async () => {
-    { await using other = await Model.load(); await other.generate(prompt, { maxTokens: 2 }).result() }
+    {
+      await using other = await Model.load()
+      await other.generate(prompt, { maxTokens: 2 }).result()
+    }
     expect((await model.generate(prompt, { ...greedy, maxTokens: 2 }).result()).tokens).toHaveLength(2)
   })
 })

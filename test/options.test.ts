@@ -1,14 +1,30 @@
 import { describe, expect, it } from 'vitest'
-import { boolean, checkOptions, describe as describeValue, finite, integer, nearestName, oneOf, oneOrMore, nonEmptyString } from '../src/options.js'
+import {
+  boolean,
+  checkOptions,
+  describe as describeValue,
+  finite,
+  integer,
+  nearestName,
+  oneOf,
+  oneOrMore,
+  nonEmptyString,
+} from '../src/options.js'
 
 const rules = {
   maxTokens: integer(1),
-  topP: finite('a number above 0 and up to 1', p => p > 0 && p <= 1),
+  topP: finite('a number above 0 and up to 1', (p) => p > 0 && p <= 1),
   kvType: oneOf('f16', 'f32'),
   stop: oneOrMore(nonEmptyString, 'such strings'),
   echo: boolean,
 }
-interface Options { maxTokens?: number; topP?: number; kvType?: string; stop?: string | string[]; echo?: boolean }
+interface Options {
+  maxTokens?: number
+  topP?: number
+  kvType?: string
+  stop?: string | string[]
+  echo?: boolean
+}
 const check = (options: unknown) => checkOptions<Options>(options as Options, rules)
 
 describe('checkOptions', () => {
@@ -50,13 +66,17 @@ describe('checkOptions', () => {
     expect(() => check(options)).toThrow(message)
   })
 
-  it.each([[null], [3], ['x'], [[]]])('refuses %j for the options themselves', options => {
+  it.each([[null], [3], ['x'], [[]]])('refuses %j for the options themselves', (options) => {
     expect(() => check(options)).toThrow('options: expected an object')
   })
 
   it('reads a property once, so that a getter cannot answer differently later', () => {
     let reads = 0
-    const checked = check({ get maxTokens() { return ++reads === 1 ? 5 : -1 } })
+    const checked = check({
+      get maxTokens() {
+        return ++reads === 1 ? 5 : -1
+      },
+    })
     expect(checked.maxTokens).toBe(5)
     expect(reads).toBe(1)
   })

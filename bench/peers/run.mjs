@@ -29,7 +29,7 @@ const { values: args } = parseArgs({
 })
 const threads = Number(args.threads)
 const repeat = Number(args.repeat ?? (args.quick ? 3 : 7))
-const log = text => process.stderr.write(`${text}\n`)
+const log = (text) => process.stderr.write(`${text}\n`)
 
 installPeer()
 const rows = []
@@ -38,10 +38,11 @@ for (const type of args.types.split(',')) {
   const path = args.model ?? (await syntheticModel(type))
   rows.push(...(await compare(type, path)))
 }
-if (args.json) process.stdout.write(`${JSON.stringify({ rows, threads, repeat, cpu: cpus()[0].model, date: new Date().toISOString() })}\n`)
+if (args.json)
+  process.stdout.write(`${JSON.stringify({ rows, threads, repeat, cpu: cpus()[0].model, date: new Date().toISOString() })}\n`)
 else printTable()
 
-/** node-llama-cpp and its prebuilt binary for this CPU; scripts are off, so that nothing is compiled or downloaded beside packages. */
+/** node-llama-cpp and its prebuilt binary for this CPU. Scripts are off, so that nothing is compiled or downloaded besides. */
 function installPeer() {
   if (existsSync(join(here, 'node_modules', 'node-llama-cpp'))) return
   log('installing node-llama-cpp into bench/peers')
@@ -50,7 +51,11 @@ function installPeer() {
   const binary = `@node-llama-cpp/${platform}-${process.arch}${platform === 'mac' && process.arch === 'arm64' ? '-metal' : ''}`
   // --omit=optional leaves out its CUDA and Vulkan builds, hundreds of megabytes that a CPU comparison does not use.
   const how = ['--no-save', '--no-package-lock', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund']
-  execFileSync('npm', ['install', ...how, `${binary}@${version}`], { cwd: here, stdio: ['ignore', 2, 2], shell: platform === 'win' })
+  execFileSync('npm', ['install', ...how, `${binary}@${version}`], {
+    cwd: here,
+    stdio: ['ignore', 2, 2],
+    shell: platform === 'win',
+  })
 }
 
 async function compare(type, path) {
@@ -72,14 +77,27 @@ async function compare(type, path) {
   }
   for (const side of sides) side.process.disconnect()
   return [
-    row(`${type} prompt ${promptTokens} tokens/s`, runs.map(run => run.prompt)),
-    row(`${type} generation ${generatedTokens} tokens/s`, runs.map(run => run.generation)),
+    row(
+      `${type} prompt ${promptTokens} tokens/s`,
+      runs.map((run) => run.prompt),
+    ),
+    row(
+      `${type} generation ${generatedTokens} tokens/s`,
+      runs.map((run) => run.generation),
+    ),
   ]
 }
 
 function row(name, [ours, peer]) {
   const [a, b] = [median(ours), median(peer)]
-  return { name, ours: round(a), peer: round(b), ratio: round(a / b), target, spread: { ours: spread(ours), peer: spread(peer) } }
+  return {
+    name,
+    ours: round(a),
+    peer: round(b),
+    ratio: round(a / b),
+    target,
+    spread: { ours: spread(ours), peer: spread(peer) },
+  }
 }
 
 async function start(name, path) {
@@ -102,14 +120,18 @@ async function ask(side, message) {
 /** Other ids in every turn, so that no side profits from a cache of prefixes; the same ids for both sides. */
 function randomIds(count, turn) {
   let x = 12345 + 7919 * turn + count
-  return Array.from({ length: count }, (_, i) => (i === 0 ? 1 : 300 + ((x = (Math.imul(x, 1103515245) + 12345) >>> 1) % (shape1B.vocabSize - 300))))
+  return Array.from({ length: count }, (_, i) =>
+    i === 0 ? 1 : 300 + ((x = (Math.imul(x, 1103515245) + 12345) >>> 1) % (shape1B.vocabSize - 300)),
+  )
 }
 
 function printTable() {
   const cells = [['', 'infernode', 'node-llama-cpp', 'ratio', 'target']]
-  for (const { name, ours, peer, ratio, target } of rows) cells.push([name, ours.toFixed(1), peer.toFixed(1), ratio.toFixed(2), target.toFixed(2)])
-  const widths = cells[0].map((_, i) => Math.max(...cells.map(cell => cell[i].length)))
-  for (const cell of cells) console.log(cell.map((text, i) => (i === 0 ? text.padEnd(widths[i]) : text.padStart(widths[i]))).join('  '))
+  for (const { name, ours, peer, ratio, target } of rows)
+    cells.push([name, ours.toFixed(1), peer.toFixed(1), ratio.toFixed(2), target.toFixed(2)])
+  const widths = cells[0].map((_, i) => Math.max(...cells.map((cell) => cell[i].length)))
+  for (const cell of cells)
+    console.log(cell.map((text, i) => (i === 0 ? text.padEnd(widths[i]) : text.padStart(widths[i]))).join('  '))
   console.log(`\n${threads} threads, medians of ${repeat} turns, ${cpus()[0].model}, ${new Date().toISOString().slice(0, 10)}`)
 }
 

@@ -5,7 +5,7 @@ import { serve } from './side.mjs'
 serve(async ({ path, threads, contextLength }) => {
   const model = await Model.load(path, { threads, contextLength, cacheTokens: contextLength })
   // As on the other side, a random model goes on after an end-of-text token.
-  const logitBias = Object.fromEntries(model.info.eosTokenIds.map(id => [id, -Infinity]))
+  const logitBias = Object.fromEntries(model.info.eosTokenIds.map((id) => [id, -Infinity]))
   return {
     about: { isa: model.info.isa, threads: model.info.threads },
     async *generate(ids, maxTokens) {

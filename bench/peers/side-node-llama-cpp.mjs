@@ -5,7 +5,11 @@ import { serve } from './side.mjs'
 serve(async ({ path, threads, contextLength }) => {
   const llama = await getLlama({ gpu: false, build: 'never', maxThreads: threads, logLevel: LlamaLogLevel.error })
   const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 })
-  const context = await model.createContext({ contextSize: contextLength, batchSize: 512, threads: { ideal: threads, min: threads } })
+  const context = await model.createContext({
+    contextSize: contextLength,
+    batchSize: 512,
+    threads: { ideal: threads, min: threads },
+  })
   const sequence = context.getSequence()
   return {
     about: { llamaCpp: llama.llamaCppRelease.release },

@@ -3,7 +3,7 @@
 /** `load` yields { about, generate(ids, maxTokens) }, an async generator of token ids. */
 export function serve(load) {
   let side
-  process.on('message', async message => {
+  process.on('message', async (message) => {
     try {
       if (message.load) {
         side = await load(message.load)

@@ -8,9 +8,10 @@ import { workOfPlan, type Work } from './work.js'
 type Flags = ModelFlags & { promptTokens: number; tokens: number; repeat: number; json?: boolean }
 
 const help = `
-Each of the repetitions computes a prompt of random tokens and generates after a short one; medians are printed. The shares say how
-much of this machine's limits that is, measured in the same run: generation reads every weight once per token, so its limit is the
-bandwidth of memory (files that fit into a cache can exceed it); a prompt computes, so its limit is the rate of int8 multiply-adds.
+Each of the repetitions computes a prompt of random tokens and generates after a short one; medians are printed. The shares say
+how much of this machine's limits that is, measured in the same run: generation reads every weight once per token, so its limit is
+the bandwidth of memory (files that fit into a cache can exceed it); a prompt computes, so its limit is the rate of int8
+multiply-adds.
 
 Examples:
   $ infernode bench
@@ -29,7 +30,11 @@ export function addBench(program: Command): void {
 }
 
 async function bench(flags: Flags): Promise<void> {
-  for (const [name, value] of Object.entries({ '--prompt-tokens': flags.promptTokens, '--tokens': flags.tokens, '--repeat': flags.repeat })) {
+  for (const [name, value] of Object.entries({
+    '--prompt-tokens': flags.promptTokens,
+    '--tokens': flags.tokens,
+    '--repeat': flags.repeat,
+  })) {
     if (!Number.isInteger(value) || value < 1) throw new UsageError(`${name} must be a whole number of at least 1.`)
   }
   const { plan, tensors } = await inspect(flags.model)
@@ -48,13 +53,13 @@ async function bench(flags: Flags): Promise<void> {
     for (let turn = 0; turn <= flags.repeat; turn++) {
       progress(turn === 0 ? 'warming up' : `turn ${turn} of ${flags.repeat}`)
       const speeds = [await promptSpeed(model, promptTokens, turn), await generationSpeed(model, nTokens, turn)] as const
-      if (turn === 0) continue   // it paged the file in
+      if (turn === 0) continue // it paged the file in
       prompt.push(speeds[0])
       generation.push(speeds[1])
     }
     progress('')
     const sizes = new Map(tensors.map(({ name, bytes }) => [name, bytes]))
-    const work = workOfPlan(plan, name => sizes.get(name) ?? 0)
+    const work = workOfPlan(plan, (name) => sizes.get(name) ?? 0)
     await report(model, { prompt, generation, promptTokens, nTokens }, peaks, work, flags.json ?? false)
   } finally {
     await model.dispose()
@@ -70,7 +75,7 @@ async function promptSpeed(model: Model, tokens: number, turn: number): Promise<
 
 /** End-of-text tokens are forbidden, so that every repetition generates the same number of tokens. */
 async function generationSpeed(model: Model, tokens: number, turn: number): Promise<number> {
-  const logitBias = Object.fromEntries(model.info.eosTokenIds.map(id => [id, -Infinity]))
+  const logitBias = Object.fromEntries(model.info.eosTokenIds.map((id) => [id, -Infinity]))
   const options = { maxTokens: tokens, temperature: 0, logitBias, signal: interruption.signal }
   const story = model.generate(randomIds(model, shortPrompt, 1000 + turn), options)
   return (await story.result()).timings.tokensPerSecond
@@ -89,7 +94,13 @@ interface Speeds {
   nTokens: number
 }
 
-async function report(model: Model, { prompt, generation, promptTokens, nTokens }: Speeds, peaks: MachinePeaks, work: Work, json: boolean): Promise<void> {
+async function report(
+  model: Model,
+  { prompt, generation, promptTokens, nTokens }: Speeds,
+  peaks: MachinePeaks,
+  work: Work,
+  json: boolean,
+): Promise<void> {
   const promptSpeed = median(prompt)
   const generationSpeed = median(generation)
   const shareOfInt8 = (promptSpeed * work.macsPerPromptToken) / peaks.int8MacsPerSecond
@@ -98,7 +109,12 @@ async function report(model: Model, { prompt, generation, promptTokens, nTokens 
     return writeJson({
       model: model.info,
       prompt: { tokens: promptTokens, tokensPerSecond: promptSpeed, all: prompt, shareOfInt8Peak: shareOfInt8 },
-      generation: { tokens: nTokens, tokensPerSecond: generationSpeed, all: generation, shareOfReadBandwidth: shareOfBandwidth },
+      generation: {
+        tokens: nTokens,
+        tokensPerSecond: generationSpeed,
+        all: generation,
+        shareOfReadBandwidth: shareOfBandwidth,
+      },
       machine: peaks,
     })
   }
@@ -106,8 +122,18 @@ async function report(model: Model, { prompt, generation, promptTokens, nTokens 
   const spread = (values: number[]): string => `${Math.min(...values).toFixed(1)}–${Math.max(...values).toFixed(1)}`
   const rows = [
     ['', 'tokens/s', 'spread', 'share of this machine'],
-    [`prompt, ${promptTokens} tokens`, promptSpeed.toFixed(1), spread(prompt), `${percent(shareOfInt8)} of ${(peaks.int8MacsPerSecond / 1e9).toFixed(0)} G int8 multiply-adds/s`],
-    [`generation, ${nTokens} tokens`, generationSpeed.toFixed(1), spread(generation), `${percent(shareOfBandwidth)} of ${(peaks.readBytesPerSecond / 1e9).toFixed(1)} GB/s read`],
+    [
+      `prompt, ${promptTokens} tokens`,
+      promptSpeed.toFixed(1),
+      spread(prompt),
+      `${percent(shareOfInt8)} of ${(peaks.int8MacsPerSecond / 1e9).toFixed(0)} G int8 multiply-adds/s`,
+    ],
+    [
+      `generation, ${nTokens} tokens`,
+      generationSpeed.toFixed(1),
+      spread(generation),
+      `${percent(shareOfBandwidth)} of ${(peaks.readBytesPerSecond / 1e9).toFixed(1)} GB/s read`,
+    ],
   ]
   await write(`${table(rows, [1, 2])}\n`)
   remark(modelLine(model))

@@ -26,7 +26,9 @@ export function addInspect(program: Command): void {
   program
     .command('inspect')
     .summary('show config, tensors, tokenizer and plan of a checkpoint')
-    .description('Prints what is in a checkpoint: config, tensors with types and sizes, tokenizer; and the plan that would run.')
+    .description(
+      'Prints what is in a checkpoint: config, tensors with types and sizes, tokenizer; and the plan that would run.',
+    )
     .argument('[path]', 'GGUF file or Hugging Face folder; the same as --model')
     .addOption(modelOption())
     .option('--plan', 'print the plan: the steps after fusion and memory planning')
@@ -37,7 +39,8 @@ export function addInspect(program: Command): void {
 }
 
 async function run(path: string | undefined, flags: Flags): Promise<void> {
-  if (path !== undefined && flags.model !== undefined) throw new UsageError('Give the path once, as an argument or with --model.')
+  if (path !== undefined && flags.model !== undefined)
+    throw new UsageError('Give the path once, as an argument or with --model.')
   const kind = flags.graph && /\.(svg|html)$/.exec(flags.graph)?.[1]
   if (flags.graph !== undefined && !kind) throw new UsageError('--graph draws into a file that ends in .svg or .html.')
   const found = await inspect(path ?? flags.model)
@@ -54,7 +57,10 @@ function summary(found: Inspection): string {
   const sections: [title: string, body: string][] = [
     [found.name, table(overview(found))],
     ['Config', table(Object.entries(found.config).map(([key, value]) => [key, short(value)]))],
-    ['Tokenizer', found.tokenizer ? table(Object.entries(found.tokenizer.settings).map(([key, value]) => [key, short(value)])) : 'none'],
+    [
+      'Tokenizer',
+      found.tokenizer ? table(Object.entries(found.tokenizer.settings).map(([key, value]) => [key, short(value)])) : 'none',
+    ],
     ['Tensors', table(tensorRows(found), [2, 3])],
   ]
   return `${sections.map(([title, body]) => `${bold(title)}\n${body.replaceAll(/^/gm, '  ')}\n`).join('\n')}`
@@ -63,10 +69,12 @@ function summary(found: Inspection): string {
 function overview(found: Inspection): string[][] {
   const { plan } = found
   const types = Object.entries(found.types).map(([type, size]) => `${type} ${bytes(size)}`)
-  const windows = plan.kv.groups.map(({ layers, window }) => `${layers.length} ${window ? `with a window of ${window}` : 'full'}`)
+  const windows = plan.kv.groups.map(
+    ({ layers, window }) => `${layers.length} ${window ? `with a window of ${window}` : 'full'}`,
+  )
   return [
     ['architecture', found.architecture],
-    ['format', `${found.format}, ${found.files.map(file => `${file.path} (${bytes(file.bytes)})`).join(', ')}`],
+    ['format', `${found.format}, ${found.files.map((file) => `${file.path} (${bytes(file.bytes)})`).join(', ')}`],
     ['parameters', `${millions(found.parameters)} in ${found.tensors.length} tensors, ${bytes(found.bytes)}`],
     ['types', types.join(', ')],
     ['vocabulary', `${found.vocabSize} tokens`],

@@ -14,14 +14,17 @@ export interface ModelFlags {
   mmap: boolean
 }
 
-export const modelOption = (): Option => new Option('-m, --model <path>', 'GGUF file or Hugging Face folder (default: the story model inside)')
+export const modelOption = (): Option =>
+  new Option('-m, --model <path>', 'GGUF file or Hugging Face folder (default: the story model inside)')
 
 export function withModelOptions(command: Command): Command {
   return command
     .addOption(modelOption())
     .option('--threads <n>', 'threads of a step (default: as many as are useful here)', number)
     .option('--isa <name>', 'ISA variant of the kernels; `infernode info` lists them (default: the best)')
-    .addOption(new Option('--kv-type <type>', 'how the KV cache stores keys and values').choices(['f16', 'f32', 'bf16', 'q8_0']))
+    .addOption(
+      new Option('--kv-type <type>', 'how the KV cache stores keys and values').choices(['f16', 'f32', 'bf16', 'q8_0']),
+    )
     .option('--context <n>', "most positions of a text (default: the checkpoint's)", number)
     .option('--cache-tokens <n>', 'positions in the KV cache (default: the context, at most 8192)', number)
     .option('--no-mmap', 'read the weights into memory instead of mapping the file')
@@ -38,8 +41,9 @@ export async function loadModel(flags: ModelFlags, more: Partial<LoadOptions> = 
   }
 }
 
-/** "fairytale, 3.7M parameters (q8_0) · cpu avx2, 2 threads", for the last line of a command. */
+/** "fairytale (llama, q8_0) · backend cpu · isa avx2 · 2 threads", for the last line of a command. */
 export function modelLine({ info }: Model): string {
   const [mainType] = Object.keys(info.types)
-  return `${info.name} (${info.architecture}, ${mainType}) · backend ${info.backend} · isa ${info.isa} · ${info.threads} thread${info.threads === 1 ? '' : 's'}`
+  const threads = `${info.threads} thread${info.threads === 1 ? '' : 's'}`
+  return `${info.name} (${info.architecture}, ${mainType}) · backend ${info.backend} · isa ${info.isa} · ${threads}`
 }

@@ -8,8 +8,8 @@ import { interruption, jsonOption, number, progress, remark, UsageError, write, 
 type Flags = ModelFlags & { ids?: string; stride?: number; addSpecial: boolean; json?: boolean }
 
 const help = `
-A text that fits is scored in one context of at most the model's length (or --context). A longer one is scored in windows of that
-length: each begins --stride tokens after the one before it and adds only the tokens that no earlier window scored, so every
+A text that fits is scored in one context of at most the model's length (or --context). A longer one is scored in windows of
+that length: each begins --stride tokens after the one before it and adds only the tokens that no earlier window scored, so every
 token but those of the first window is predicted from at least (context - stride) tokens before it. --json prints
 { perplexity, tokens, nll, meanNll, context, stride, windows }; nll lists -ln p of every token but the first.
 
@@ -44,7 +44,8 @@ async function perplexity(file: string | undefined, flags: Flags): Promise<void>
     const ids = givenIds ?? (await model.encode(text!, { addSpecial: flags.addSpecial }))
     if (ids.length < 2) throw new UsageError('A perplexity needs at least two tokens.')
     const stride = flags.stride ?? Math.max(1, context >> 1)
-    if (!Number.isInteger(stride) || stride < 1 || stride >= context) throw new UsageError(`--stride must be from 1 to ${context - 1}.`)
+    if (!Number.isInteger(stride) || stride < 1 || stride >= context)
+      throw new UsageError(`--stride must be from 1 to ${context - 1}.`)
     await report(model, await scoreWindows(model, ids, context, stride), flags)
   } finally {
     await model.dispose()
@@ -59,7 +60,12 @@ interface Scored {
 }
 
 /** Every window starts `stride` after the one before it; its first tokens are context that was scored already. */
-async function scoreWindows(model: Model, ids: Int32Array | readonly number[], context: number, stride: number): Promise<Scored> {
+async function scoreWindows(
+  model: Model,
+  ids: Int32Array | readonly number[],
+  context: number,
+  stride: number,
+): Promise<Scored> {
   const nll: number[] = []
   let windows = 0
   for (let start = 0; nll.length < ids.length - 1; start += stride) {
@@ -76,7 +82,8 @@ async function scoreWindows(model: Model, ids: Int32Array | readonly number[], c
 async function report(model: Model, { nll, context, stride, windows }: Scored, flags: Flags): Promise<void> {
   const meanNll = nll.reduce((sum, value) => sum + value, 0) / nll.length
   const perplexity = Math.exp(meanNll)
-  if (flags.json) return writeJson({ perplexity, tokens: nll.length, nll, meanNll, context, stride: windows > 1 ? stride : null, windows })
+  if (flags.json)
+    return writeJson({ perplexity, tokens: nll.length, nll, meanNll, context, stride: windows > 1 ? stride : null, windows })
   const how = windows > 1 ? `${windows} windows of ${context} tokens, stride ${stride}` : 'one context'
   await write(`perplexity ${perplexity.toFixed(4)}  (${nll.length} tokens scored, ${how})\n`)
   remark(modelLine(model))
@@ -91,6 +98,7 @@ async function readIds(file: string): Promise<number[]> {
   } catch (error) {
     throw new UsageError(`${file} is not JSON: ${(error as Error).message}`)
   }
-  if (!Array.isArray(ids) || !ids.every(id => Number.isInteger(id))) throw new UsageError(`${file} has no array "ids" of token ids.`)
+  if (!Array.isArray(ids) || !ids.every((id) => Number.isInteger(id)))
+    throw new UsageError(`${file} has no array "ids" of token ids.`)
   return ids as number[]
 }

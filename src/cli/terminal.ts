@@ -30,7 +30,7 @@ export function endQuietlyOnClosedPipe(): void {
 /** Writes to stdout and waits while the reader is slower than we are. */
 export function write(text: string): Promise<void> | void {
   if (process.stdout.write(text)) return
-  return new Promise(resolve => process.stdout.once('drain', resolve))
+  return new Promise((resolve) => process.stdout.once('drain', resolve))
 }
 
 export function writeJson(value: unknown): Promise<void> | void {
@@ -64,7 +64,10 @@ export function table(rows: readonly (readonly string[])[], alignRight: readonly
   const widths: number[] = []
   for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)))
   const line = (row: readonly string[]): string =>
-    row.map((cell, i) => (alignRight.includes(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join('  ').trimEnd()
+    row
+      .map((cell, i) => (alignRight.includes(i) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .join('  ')
+      .trimEnd()
   return rows.map(line).join('\n')
 }
 
@@ -108,7 +111,7 @@ export function jsonOption(): Option {
 
 /** Prints what went wrong and gives the exit code. */
 export function explain(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage   // commander has said it
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage // commander has said it
   if (interruption.signal.aborted) return exitCodes.interrupted
   const message = error instanceof Error ? error.message : String(error)
   const code = error instanceof InfernodeError ? ` [${error.code}]` : ''

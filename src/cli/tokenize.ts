@@ -14,7 +14,9 @@ export function addTokenize(program: Command): void {
   program
     .command('tokenize')
     .summary('show how a text falls into tokens')
-    .description('Prints the tokens of a text: id, place in the text (UTF-16 code units), the spelling of the vocabulary, the text itself.')
+    .description(
+      'Prints the tokens of a text: id, place in the text (UTF-16 code units), spelling in the vocabulary, the text itself.',
+    )
     .argument('<text>', 'the text; "-" reads it from stdin')
     .addOption(modelOption())
     .option('--no-add-special', 'do not add a beginning-of-text token')
@@ -24,19 +26,27 @@ export function addTokenize(program: Command): void {
     .action(tokenize)
 }
 
-async function tokenize(argument: string, flags: Pick<ModelFlags, 'model'> & { addSpecial: boolean; parseSpecial?: boolean; json?: boolean }): Promise<void> {
+async function tokenize(
+  argument: string,
+  flags: Pick<ModelFlags, 'model'> & { addSpecial: boolean; parseSpecial?: boolean; json?: boolean },
+): Promise<void> {
   const text = await readTextArgument(argument)
   const model = await loadModel({ ...(flags.model !== undefined && { model: flags.model }), mmap: true }, { cacheTokens: 1 })
   try {
     const tokens = await model.tokenize(text, { addSpecial: flags.addSpecial, parseSpecial: flags.parseSpecial ?? false })
     if (flags.json) {
       await writeJson({
-        ids: tokens.map(token => token.id),
-        pieces: tokens.map(token => token.piece),
-        offsets: tokens.map(token => [token.start, token.end]),
+        ids: tokens.map((token) => token.id),
+        pieces: tokens.map((token) => token.piece),
+        offsets: tokens.map((token) => [token.start, token.end]),
       })
     } else {
-      const rows = tokens.map(({ id, piece, start, end }) => [String(id), `${start}–${end}`, piece, JSON.stringify(text.slice(start, end))])
+      const rows = tokens.map(({ id, piece, start, end }) => [
+        String(id),
+        `${start}–${end}`,
+        piece,
+        JSON.stringify(text.slice(start, end)),
+      ])
       if (rows.length > 0) await write(`${table(rows, [0])}\n`)
     }
   } finally {

@@ -7,7 +7,11 @@ import { temporaryFolder } from '../support/checkpoints.js'
 
 const main = join(import.meta.dirname, '../../dist/cli/main.js')
 
-interface Run { code: number | null; stdout: string; stderr: string }
+interface Run {
+  code: number | null
+  stdout: string
+  stderr: string
+}
 
 function start(args: string[], env: Record<string, string> = {}): ChildProcess {
   return spawn(process.execPath, [main, ...args], { env: { ...process.env, ...env } })
@@ -15,11 +19,11 @@ function start(args: string[], env: Record<string, string> = {}): ChildProcess {
 
 function finished(child: ChildProcess): Promise<Run> {
   let [stdout, stderr] = ['', '']
-  child.stdout!.setEncoding('utf8').on('data', text => (stdout += text))
-  child.stderr!.setEncoding('utf8').on('data', text => (stderr += text))
+  child.stdout!.setEncoding('utf8').on('data', (text) => (stdout += text))
+  child.stderr!.setEncoding('utf8').on('data', (text) => (stderr += text))
   return new Promise((resolve, reject) => {
     child.on('error', reject)
-    child.on('close', code => resolve({ code, stdout, stderr }))
+    child.on('close', (code) => resolve({ code, stdout, stderr }))
   })
 }
 
@@ -36,12 +40,15 @@ describe('infernode', () => {
   it('prints help with examples and its version', async () => {
     const help = await infernode(['--help'])
     expect(help).toMatchObject({ code: 0, stderr: '' })
-    for (const word of ['generate', 'inspect', 'tokenize', 'perplexity', 'bench', 'info', 'Examples:', 'Exit codes:']) expect(help.stdout).toContain(word)
-    const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8')) as { version: string }
+    for (const word of ['generate', 'inspect', 'tokenize', 'perplexity', 'bench', 'info', 'Examples:', 'Exit codes:'])
+      expect(help.stdout).toContain(word)
+    const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8')) as {
+      version: string
+    }
     expect((await infernode(['--version'])).stdout.trim()).toBe(version)
   })
 
-  it.each(['generate', 'inspect', 'tokenize', 'perplexity', 'bench', 'info'])('explains %s with examples', async command => {
+  it.each(['generate', 'inspect', 'tokenize', 'perplexity', 'bench', 'info'])('explains %s with examples', async (command) => {
     const { code, stdout } = await infernode([command, '--help'])
     expect(code).toBe(0)
     expect(stdout).toContain('Examples:')
@@ -58,7 +65,7 @@ describe('infernode', () => {
     [['generate', '--logprobs', '1', 'x']],
     [['perplexity']],
     [['inspect', '--graph', 'out.png']],
-  ])('exits with 2 for the wrong usage %j, saying why on stderr', async args => {
+  ])('exits with 2 for the wrong usage %j, saying why on stderr', async (args) => {
     const { code, stdout, stderr } = await infernode(args)
     expect(stdout).toBe('')
     expect(stderr).not.toBe('')
@@ -79,8 +86,10 @@ describe('infernode generate', () => {
     expect(code).toBe(0)
     expect(stdout).toMatch(/^, and the .*\n$/)
     expect(stderr.trim().split('\n')).toHaveLength(1)
-    expect(stderr).toMatch(/fairy.* · backend cpu · isa \w+ · \d+ threads? · prompt 6 tokens at [\d.]+ tokens\/s · generation 12 tokens at [\d.]+ tokens\/s/)
-    expect(stderr).not.toContain('\u001b')   // no colour, no progress: it is no terminal
+    expect(stderr).toMatch(
+      /fairy.* · backend cpu · isa \w+ · \d+ threads? · prompt 6 tokens at [\d.]+ tokens\/s · generation 12 tokens at/,
+    )
+    expect(stderr).not.toContain('\u001b') // no colour, no progress: it is no terminal
   })
 
   it('reads the prompt from stdin, is quiet if asked, and prints JSON', async () => {
@@ -97,7 +106,19 @@ describe('infernode generate', () => {
     const args = ['generate', '-q', '--seed', '7', '-n', '20', 'Once']
     const [a, b] = await Promise.all([infernode(args), infernode(args)])
     expect(a.stdout).toBe(b.stdout)
-    const echoed = await infernode(['generate', '-q', '--echo', ...greedy, '--stop', 'and', '--logit-bias', '5=-Infinity', '--stop-tokens', '1,2', 'Once upon a time'])
+    const echoed = await infernode([
+      'generate',
+      '-q',
+      '--echo',
+      ...greedy,
+      '--stop',
+      'and',
+      '--logit-bias',
+      '5=-Infinity',
+      '--stop-tokens',
+      '1,2',
+      'Once upon a time',
+    ])
     expect(echoed.code).toBe(0)
     expect(echoed.stdout).toContain('Once upon a time')
     expect(echoed.stdout).not.toContain(' and')
@@ -112,7 +133,9 @@ describe('infernode generate', () => {
   })
 
   it.skipIf(process.platform === 'win32')('exits with 130 on Ctrl-C, after the text until then', async () => {
-    const child = start(['generate', '--threads', '1', '--max-tokens', '500', '--logit-bias', '0=-Infinity', 'Once'], { INFERNODE_ISA: 'scalar' })
+    const child = start(['generate', '--threads', '1', '--max-tokens', '500', '--logit-bias', '0=-Infinity', 'Once'], {
+      INFERNODE_ISA: 'scalar',
+    })
     const run = finished(child)
     child.stdout!.once('data', () => child.kill('SIGINT'))
     expect((await run).code).toBe(130)
@@ -121,9 +144,9 @@ describe('infernode generate', () => {
   it('ends quietly when the reader goes away', async () => {
     const child = start(['generate', '--max-tokens', '400', '--logit-bias', '0=-Infinity', 'Once'])
     let stderr = ''
-    child.stderr!.setEncoding('utf8').on('data', text => (stderr += text))
+    child.stderr!.setEncoding('utf8').on('data', (text) => (stderr += text))
     child.stdout!.once('data', () => child.stdout!.destroy())
-    const code = await new Promise(resolve => child.on('close', resolve))
+    const code = await new Promise((resolve) => child.on('close', resolve))
     expect(code).toBe(0)
     expect(stderr).not.toContain('EPIPE')
   })
@@ -153,7 +176,9 @@ describe('infernode perplexity', () => {
     expect(one).toMatchObject({ windows: 1, stride: null })
     expect(one.nll).toHaveLength(one.tokens)
     expect(one.perplexity).toBeCloseTo(Math.exp(one.meanNll), 8)
-    const windows = JSON.parse((await infernode(['perplexity', '--json', '--context', '128', '--stride', '64', long])).stdout) as Perplexity
+    const windows = JSON.parse(
+      (await infernode(['perplexity', '--json', '--context', '128', '--stride', '64', long])).stdout,
+    ) as Perplexity
     expect(windows.windows).toBeGreaterThan(2)
     expect(windows.nll).toHaveLength(windows.tokens)
     const people = await infernode(['perplexity', short])
@@ -167,34 +192,51 @@ describe('infernode perplexity', () => {
     await writeFile(file, text.slice(0, 100))
     const { ids } = JSON.parse((await infernode(['tokenize', '--json', text.slice(0, 100)])).stdout) as { ids: number[] }
     await writeFile(idFile, JSON.stringify({ ids }))
-    const [fromText, fromIds] = await Promise.all([infernode(['perplexity', '--json', file]), infernode(['perplexity', '--json', '--ids', idFile])])
+    const [fromText, fromIds] = await Promise.all([
+      infernode(['perplexity', '--json', file]),
+      infernode(['perplexity', '--json', '--ids', idFile]),
+    ])
     expect(fromIds.stdout).toBe(fromText.stdout)
     await writeFile(idFile, '{"ids": ["x"]}')
     expect(await infernode(['perplexity', '--ids', idFile])).toMatchObject({ code: 2 })
   })
 
-  interface Perplexity { perplexity: number; tokens: number; nll: number[]; meanNll: number; windows: number; stride: number | null }
+  interface Perplexity {
+    perplexity: number
+    tokens: number
+    nll: number[]
+    meanNll: number
+    windows: number
+    stride: number | null
+  }
 })
 
 describe('infernode inspect', () => {
   it('shows config, tokenizer and tensors, the plan, and everything as JSON', async () => {
     const { code, stdout } = await infernode(['inspect'])
     expect(code).toBe(0)
-    for (const word of ['llama', 'q8_0', '512 positions', 'model.embed_tokens', 'tokenizer.ggml.model', 'Tensors', 'Config']) expect(stdout).toContain(word)
+    for (const word of ['llama', 'q8_0', '512 positions', 'model.embed_tokens', 'tokenizer.ggml.model', 'Tensors', 'Config'])
+      expect(stdout).toContain(word)
     expect((await infernode(['inspect', '--plan'])).stdout).toContain('linear')
-    const json = JSON.parse((await infernode(['inspect', '--json'])).stdout) as { plan: { steps: unknown[] }; tensors: unknown[] }
+    const json = JSON.parse((await infernode(['inspect', '--json'])).stdout) as {
+      plan: { steps: unknown[] }
+      tensors: unknown[]
+    }
     expect(json.plan.steps.length).toBeGreaterThan(10)
     expect(json.tensors.length).toBeGreaterThan(10)
   })
 
   it('draws the plan as SVG and as one HTML page', async () => {
     const folder = await temporaryFolder()
-    for (const [name, start] of [['plan.svg', '<svg'], ['plan.html', '<!doctype html']] as const) {
+    for (const [name, start] of [
+      ['plan.svg', '<svg'],
+      ['plan.html', '<!doctype html'],
+    ] as const) {
       const run = await infernode(['inspect', '--graph', join(folder, name)])
       expect(run.code).toBe(0)
       const drawn = await readFile(join(folder, name), 'utf8')
       expect(drawn.slice(0, 200).toLowerCase()).toContain(start)
-      expect(drawn).not.toMatch(/(src|href)="https?:/)   // nothing is fetched when it is opened
+      expect(drawn).not.toMatch(/(src|href)="https?:/) // nothing is fetched when it is opened
     }
   })
 })
@@ -204,14 +246,25 @@ describe('infernode info and bench', () => {
     const { stdout } = await infernode(['info'])
     for (const word of ['version', 'backend', 'isa', 'threads']) expect(stdout).toContain(word)
     const info = JSON.parse((await infernode(['info', '--json'])).stdout) as Record<string, unknown>
-    expect(info).toMatchObject({ backend: 'cpu', isa: expect.any(String), isas: expect.any(Array), threadsReason: expect.any(String) })
+    expect(info).toMatchObject({
+      backend: 'cpu',
+      isa: expect.any(String),
+      isas: expect.any(Array),
+      threadsReason: expect.any(String),
+    })
   })
 
   it('measures speed beside the limits of the machine', async () => {
     const { code, stdout } = await infernode(['bench', '--json', '--repeat', '1', '--tokens', '16', '--prompt-tokens', '64'])
     expect(code).toBe(0)
     const { prompt, generation, machine } = JSON.parse(stdout) as Record<string, Record<string, number>>
-    for (const value of [prompt!.tokensPerSecond, prompt!.shareOfInt8Peak, generation!.tokensPerSecond, generation!.shareOfReadBandwidth, machine!.readBytesPerSecond]) {
+    for (const value of [
+      prompt!.tokensPerSecond,
+      prompt!.shareOfInt8Peak,
+      generation!.tokensPerSecond,
+      generation!.shareOfReadBandwidth,
+      machine!.readBytesPerSecond,
+    ]) {
       expect(value).toBeGreaterThan(0)
     }
   })
