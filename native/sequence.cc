@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "math.h"
-
 namespace infernode {
 
 namespace {
