@@ -1,0 +1,27 @@
+// q2_k: 256 values of 2 bits in sixteen sub-blocks of 16; value = d * scale * q - dmin * min, scale and min of 4 bits.
+// A half of 128 values shares 32 bytes: value 32 * j + i of a half is bits 2j, 2j + 1 of its byte i.
+#pragma once
+
+#include "quant/half.h"
+
+namespace infernode::quant {
+
+struct Q2_K {
+  static constexpr size_t kValues = 256;
+  uint8_t scales[16];  // scale below, min above
+  uint8_t q[64];
+  Half d, dmin;
+};
+static_assert(sizeof(Q2_K) == 84);
+
+static inline void decode(const Q2_K& block, float* out) {
+  const float d = to_float(block.d), dmin = to_float(block.dmin);
+  for (size_t sub = 0; sub < 16; sub++) {
+    const float scale = d * static_cast<float>(block.scales[sub] & 15), min = dmin * static_cast<float>(block.scales[sub] >> 4);
+    const uint8_t* q = block.q + sub / 8 * 32 + sub % 2 * 16;
+    const size_t shift = sub % 8 / 2 * 2;
+    for (size_t i = 0; i < 16; i++) out[sub * 16 + i] = scale * static_cast<float>(q[i] >> shift & 3) - min;
+  }
+}
+
+}  // namespace infernode::quant

@@ -1,0 +1,23 @@
+// q4_1: 32 nibbles with an f16 scale and an f16 minimum; value = d * q + m. Byte i holds value i below and value i + 16 above.
+#pragma once
+
+#include "quant/half.h"
+
+namespace infernode::quant {
+
+struct Q4_1 {
+  static constexpr size_t kValues = 32;
+  Half d, m;
+  uint8_t q[16];
+};
+static_assert(sizeof(Q4_1) == 20);
+
+static inline void decode(const Q4_1& block, float* out) {
+  const float d = to_float(block.d), m = to_float(block.m);
+  for (size_t i = 0; i < 16; i++) {
+    out[i] = d * static_cast<float>(block.q[i] & 15) + m;
+    out[i + 16] = d * static_cast<float>(block.q[i] >> 4) + m;
+  }
+}
+
+}  // namespace infernode::quant

@@ -1,0 +1,27 @@
+// q5_0: 32 values of 5 bits with one f16 scale; value = d * (q - 16). Nibbles lie as in q4_0, bit i of `high` is the fifth bit of
+// value i.
+#pragma once
+
+#include "quant/half.h"
+
+namespace infernode::quant {
+
+struct Q5_0 {
+  static constexpr size_t kValues = 32;
+  Half d;
+  uint8_t high[4];
+  uint8_t q[16];
+};
+static_assert(sizeof(Q5_0) == 22);
+
+static inline void decode(const Q5_0& block, float* out) {
+  const float d = to_float(block.d);
+  uint32_t high;
+  __builtin_memcpy(&high, block.high, sizeof high);
+  for (size_t i = 0; i < 16; i++) {
+    out[i] = d * static_cast<float>(static_cast<int>((block.q[i] & 15) | (high >> i & 1) << 4) - 16);
+    out[i + 16] = d * static_cast<float>(static_cast<int>((block.q[i] >> 4) | (high >> (i + 16) & 1) << 4) - 16);
+  }
+}
+
+}  // namespace infernode::quant
