@@ -1,0 +1,112 @@
+// One weight row per 32-bit lane, eight at once: loading, turning and adding up bytes for the matmul tiles. No dot product yet.
+#pragma once
+
+#include "cpu/isa/avx2/pieces.h"
+#include "cpu/kernels/row_group.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+constexpr size_t kLanes = 8;
+constexpr size_t kStep = 32;        // values of one row in a vector of bytes
+constexpr size_t kPanelGroups = 2;  // a panel has this many times kLanes rows
+typedef int32_t Ints __attribute__((vector_size(32)));
+typedef float Floats __attribute__((vector_size(32)));
+
+INFERNODE_INLINE Ints load_ints(const void* p) { return Ints(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+INFERNODE_INLINE void store_ints(void* p, Ints x) { _mm256_storeu_si256(static_cast<__m256i*>(p), __m256i(x)); }
+INFERNODE_INLINE Floats load_floats(const void* p) { return _mm256_loadu_ps(static_cast<const float*>(p)); }
+INFERNODE_INLINE void store_floats(void* p, Floats x) { _mm256_storeu_ps(static_cast<float*>(p), x); }
+INFERNODE_INLINE Ints all_ints(int32_t x) { return Ints(_mm256_set1_epi32(x)); }
+INFERNODE_INLINE Floats all_floats(float x) { return _mm256_set1_ps(x); }
+// Four activation bytes, or two 16-bit sums, in every lane.
+INFERNODE_INLINE Ints all_of(const void* four_bytes) {
+  int32_t x;
+  __builtin_memcpy(&x, four_bytes, 4);
+  return all_ints(x);
+}
+INFERNODE_INLINE Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+INFERNODE_INLINE Floats to_floats(Ints x) { return _mm256_cvtepi32_ps(__m256i(x)); }
+// The f16 in the lower half of each lane.
+INFERNODE_INLINE Floats halves_to_floats(Ints x) {
+  const __m256i packed = _mm256_packus_epi32(__m256i(x) & _mm256_set1_epi32(0xffff), _mm256_setzero_si256());
+  return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
+}
+
+// kStep values from pieces 0, 1, … of 32; only the first is there if not kFull, the rest is zero.
+template <bool kFull, class PieceAt>
+INFERNODE_INLINE Ints join(PieceAt piece_at) {
+  return Ints(piece_at(0));
+}
+// The first kStep (or, if not kFull, 32) activations, the rest zero.
+template <bool kFull>
+INFERNODE_INLINE Ints load_activations(const int8_t* values) {
+  return load_ints(values);
+}
+
+// r[i] lane j ↔ r[j] lane i.
+INFERNODE_INLINE void transpose(Ints (&rows)[kLanes]) {
+  __m256i r[8], t[8];
+  for (int i = 0; i < 8; i++) r[i] = __m256i(rows[i]);
+  for (int i = 0; i < 4; i++) {
+    t[2 * i] = _mm256_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm256_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; i++) {
+    r[4 * i] = _mm256_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 1] = _mm256_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 2] = _mm256_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    r[4 * i + 3] = _mm256_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    rows[i] = Ints(_mm256_permute2x128_si256(r[i], r[4 + i], 0x20));
+    rows[4 + i] = Ints(_mm256_permute2x128_si256(r[i], r[4 + i], 0x31));
+  }
+}
+
+// rows[i] holds kStep / 4 partial sums of row i; out[j] gets, in lane i, the sum over the j-th 16 values of row i.
+INFERNODE_INLINE void sums_of_16(const Ints (&rows)[kLanes], Ints (&out)[kStep / 16]) {
+  __m256i four[2];
+  for (int i = 0; i < 2; i++) {
+    Ints two[2];
+    for (int j = 0; j < 2; j++) {
+      const __m256i a = __m256i(rows[4 * i + 2 * j]), b = __m256i(rows[4 * i + 2 * j + 1]);
+      two[j] = Ints(_mm256_unpacklo_epi32(a, b)) + Ints(_mm256_unpackhi_epi32(a, b));
+    }
+    four[i] = __m256i(Ints(_mm256_unpacklo_epi64(__m256i(two[0]), __m256i(two[1]))) +
+                      Ints(_mm256_unpackhi_epi64(__m256i(two[0]), __m256i(two[1]))));
+  }
+  out[0] = Ints(_mm256_permute2x128_si256(four[0], four[1], 0x20));
+  out[1] = Ints(_mm256_permute2x128_si256(four[0], four[1], 0x31));
+}
+// The same over each 32 values.
+INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep / 32]) {
+  Ints sixteens[2];
+  sums_of_16(rows, sixteens);
+  out[0] = sixteens[0] + sixteens[1];
+}
+
+// The f16 at `offset` of each row.
+template <bool kFull>
+INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
+  __m128i halves = _mm_setzero_si128();
+#define INFERNODE_INSERT(i) halves = _mm_insert_epi16(halves, load_u16(rows.at<kFull>(i) + offset), i)
+  INFERNODE_INSERT(0), INFERNODE_INSERT(1), INFERNODE_INSERT(2), INFERNODE_INSERT(3);
+  INFERNODE_INSERT(4), INFERNODE_INSERT(5), INFERNODE_INSERT(6), INFERNODE_INSERT(7);
+#undef INFERNODE_INSERT
+  return _mm256_cvtph_ps(halves);
+}
+// The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
+template <bool kFull>
+INFERNODE_INLINE void load_words(const RowGroup& rows, size_t offset, Ints (&words)[4]) {
+  __m256i r[4];
+  auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at<kFull>(i) + offset)); };
+  for (size_t i = 0; i < 4; i++) r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(i)), quarter(4 + i), 1);
+  const __m256i t0 = _mm256_unpacklo_epi32(r[0], r[1]), t1 = _mm256_unpackhi_epi32(r[0], r[1]);
+  const __m256i t2 = _mm256_unpacklo_epi32(r[2], r[3]), t3 = _mm256_unpackhi_epi32(r[2], r[3]);
+  words[0] = Ints(_mm256_unpacklo_epi64(t0, t2)), words[1] = Ints(_mm256_unpackhi_epi64(t0, t2));
+  words[2] = Ints(_mm256_unpacklo_epi64(t1, t3)), words[3] = Ints(_mm256_unpackhi_epi64(t1, t3));
+}
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA

@@ -1,0 +1,139 @@
+// One weight row per 32-bit lane, sixteen at once: loading, turning and adding up bytes for the matmul tiles. No dot product yet.
+#pragma once
+
+#include "cpu/isa/avx2/pieces.h"
+#include "cpu/kernels/row_group.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+constexpr size_t kLanes = 16;
+constexpr size_t kStep = 64;        // values of one row in a vector of bytes
+constexpr size_t kPanelGroups = 2;  // a panel has this many times kLanes rows
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef float Floats __attribute__((vector_size(64)));
+
+INFERNODE_INLINE Ints load_ints(const void* p) { return Ints(_mm512_loadu_si512(p)); }
+INFERNODE_INLINE void store_ints(void* p, Ints x) { _mm512_storeu_si512(p, __m512i(x)); }
+INFERNODE_INLINE Floats load_floats(const void* p) { return _mm512_loadu_ps(p); }
+INFERNODE_INLINE void store_floats(void* p, Floats x) { _mm512_storeu_ps(p, x); }
+INFERNODE_INLINE Ints all_ints(int32_t x) { return Ints(_mm512_set1_epi32(x)); }
+INFERNODE_INLINE Floats all_floats(float x) { return _mm512_set1_ps(x); }
+// Four activation bytes, or two 16-bit sums, in every lane.
+INFERNODE_INLINE Ints all_of(const void* four_bytes) {
+  int32_t x;
+  __builtin_memcpy(&x, four_bytes, 4);
+  return all_ints(x);
+}
+INFERNODE_INLINE Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+INFERNODE_INLINE Floats to_floats(Ints x) { return _mm512_cvtepi32_ps(__m512i(x)); }
+// The f16 in the lower half of each lane.
+INFERNODE_INLINE Floats halves_to_floats(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(__m512i(x))); }
+
+// kStep values from pieces 0, 1, … of 32; only the first is there if not kFull, the rest is zero.
+template <bool kFull, class PieceAt>
+INFERNODE_INLINE Ints join(PieceAt piece_at) {
+  if constexpr (kFull)
+    return Ints(_mm512_inserti64x4(_mm512_castsi256_si512(piece_at(0)), piece_at(1), 1));
+  else
+    return Ints(_mm512_zextsi256_si512(piece_at(0)));
+}
+// The first kStep (or, if not kFull, 32) activations, the rest zero.
+template <bool kFull>
+INFERNODE_INLINE Ints load_activations(const int8_t* values) {
+  if constexpr (kFull)
+    return load_ints(values);
+  else
+    return Ints(_mm512_zextsi256_si512(piece(values)));
+}
+
+// r[i] lane j ↔ r[j] lane i.
+INFERNODE_INLINE void transpose(Ints (&rows)[kLanes]) {
+  __m512i r[16], t[16];
+  for (int i = 0; i < 16; i++) r[i] = __m512i(rows[i]);
+  for (int i = 0; i < 8; i++) {
+    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 4; i++) {
+    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+    t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+    t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+  }
+  for (int i = 0; i < 4; i++) {
+    rows[i] = Ints(_mm512_shuffle_i32x4(t[i], t[8 + i], 0x88));
+    rows[8 + i] = Ints(_mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd));
+    rows[4 + i] = Ints(_mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88));
+    rows[12 + i] = Ints(_mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd));
+  }
+}
+
+// four[i], quarter q: rows 4i … 4i + 3, each summed over its q-th 16 values.
+INFERNODE_INLINE void add_up(const Ints (&rows)[kLanes], __m512i (&four)[4]) {
+  for (int i = 0; i < 4; i++) {
+    Ints two[2];
+    for (int j = 0; j < 2; j++) {
+      const __m512i a = __m512i(rows[4 * i + 2 * j]), b = __m512i(rows[4 * i + 2 * j + 1]);
+      two[j] = Ints(_mm512_unpacklo_epi32(a, b)) + Ints(_mm512_unpackhi_epi32(a, b));
+    }
+    four[i] = __m512i(Ints(_mm512_unpacklo_epi64(__m512i(two[0]), __m512i(two[1]))) +
+                      Ints(_mm512_unpackhi_epi64(__m512i(two[0]), __m512i(two[1]))));
+  }
+}
+// rows[i] holds kStep / 4 partial sums of row i; out[j] gets, in lane i, the sum over the j-th 16 values of row i.
+INFERNODE_INLINE void sums_of_16(const Ints (&rows)[kLanes], Ints (&out)[kStep / 16]) {
+  __m512i four[4];
+  add_up(rows, four);
+  for (int odd = 0; odd < 2; odd++) {
+    const __m512i low = odd ? _mm512_shuffle_i32x4(four[0], four[1], 0xdd) : _mm512_shuffle_i32x4(four[0], four[1], 0x88);
+    const __m512i high = odd ? _mm512_shuffle_i32x4(four[2], four[3], 0xdd) : _mm512_shuffle_i32x4(four[2], four[3], 0x88);
+    out[odd] = Ints(_mm512_shuffle_i32x4(low, high, 0x88));
+    out[2 + odd] = Ints(_mm512_shuffle_i32x4(low, high, 0xdd));
+  }
+}
+// The same over each 32 values.
+INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep / 32]) {
+  __m512i four[4];
+  add_up(rows, four);
+  const Ints low = Ints(_mm512_shuffle_i32x4(four[0], four[1], 0x88)) + Ints(_mm512_shuffle_i32x4(four[0], four[1], 0xdd));
+  const Ints high = Ints(_mm512_shuffle_i32x4(four[2], four[3], 0x88)) + Ints(_mm512_shuffle_i32x4(four[2], four[3], 0xdd));
+  out[0] = Ints(_mm512_shuffle_i32x4(__m512i(low), __m512i(high), 0x88));
+  out[1] = Ints(_mm512_shuffle_i32x4(__m512i(low), __m512i(high), 0xdd));
+}
+
+// The f16 at `offset` of each row. Inserted one by one: stored and loaded again they would wait for the stores.
+template <bool kFull>
+INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
+  __m128i low = _mm_setzero_si128(), high = low;
+#define INFERNODE_INSERT(i)                                                 \
+  low = _mm_insert_epi16(low, load_u16(rows.at<kFull>(i) + offset), i), \
+  high = _mm_insert_epi16(high, load_u16(rows.at<kFull>(8 + i) + offset), i)
+  INFERNODE_INSERT(0), INFERNODE_INSERT(1), INFERNODE_INSERT(2), INFERNODE_INSERT(3);
+  INFERNODE_INSERT(4), INFERNODE_INSERT(5), INFERNODE_INSERT(6), INFERNODE_INSERT(7);
+#undef INFERNODE_INSERT
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+}
+// The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
+template <bool kFull>
+INFERNODE_INLINE void load_words(const RowGroup& rows, size_t offset, Ints (&words)[4]) {
+  __m512i r[4];
+  auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at<kFull>(i) + offset)); };
+  for (size_t i = 0; i < 4; i++) {
+    const __m512i two = _mm512_inserti32x4(_mm512_castsi128_si512(quarter(i)), quarter(4 + i), 1);
+    r[i] = _mm512_inserti32x4(_mm512_inserti32x4(two, quarter(8 + i), 2), quarter(12 + i), 3);
+  }
+  const __m512i t0 = _mm512_unpacklo_epi32(r[0], r[1]), t1 = _mm512_unpackhi_epi32(r[0], r[1]);
+  const __m512i t2 = _mm512_unpacklo_epi32(r[2], r[3]), t3 = _mm512_unpackhi_epi32(r[2], r[3]);
+  words[0] = Ints(_mm512_unpacklo_epi64(t0, t2)), words[1] = Ints(_mm512_unpackhi_epi64(t0, t2));
+  words[2] = Ints(_mm512_unpacklo_epi64(t1, t3)), words[3] = Ints(_mm512_unpackhi_epi64(t1, t3));
+}
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA

@@ -1,0 +1,22 @@
+// q4_0 for the vector tiles.
+#pragma once
+
+#include "int8.h"
+#include "quant/q4_0.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+struct Q4_0Lanes {
+  using Block = quant::Q4_0;
+  static constexpr int kStored = 15;
+  static constexpr int kOffset = 8;
+
+  template <bool kFull>
+  INFERNODE_INLINE static Ints weights(const Block* blocks) {
+    return join<kFull>([&](int i) { return nibbles(blocks[i].q); });
+  }
+};
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA

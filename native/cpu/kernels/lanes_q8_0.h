@@ -1,0 +1,23 @@
+// q8_0 for the vector tiles.
+#pragma once
+
+#include "int8.h"
+#include "quant/q8_0.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+struct Q8_0Lanes {
+  using Block = quant::Q8_0;
+  static constexpr int kStored = 255;           // the largest stored weight
+  static constexpr int kOffset = kByteOffset;  // what is added to a weight as the tile stores it
+
+  // The weights of one block, or of kStep / 32 neighbours if kFull.
+  template <bool kFull>
+  INFERNODE_INLINE static Ints weights(const Block* blocks) {
+    return join<kFull>([&](int i) { return piece(blocks[i].q) ^ piece_of(kByteOffset); });
+  }
+};
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA

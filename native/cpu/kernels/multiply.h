@@ -1,0 +1,49 @@
+// What the vector forms of the matmul share: panels, prefetching, and choosing tiles for the tokens at hand.
+#pragma once
+
+#include "cpu/kernels/product.h"
+#include "int8.h"
+#include "quant/activations.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+constexpr size_t kPanelRows = kPanelGroups * kLanes;
+static_assert(kItemRows % kPanelRows == 0);
+
+// Values of K that a panel holds. Few tokens: long pieces, so that the file is read in long runs. Many: a panel that stays in L1
+// beside the activations, for each of its bytes is read once per register tile.
+constexpr size_t kFewTokens = 16;
+INFERNODE_INLINE size_t panel_values(size_t n_tokens) { return n_tokens <= kFewTokens ? 4096 : 1024; }
+// A super-block of 256 weights takes 256 bytes, 16 scales and 8 pairs of 4 bytes, and two f32.
+constexpr size_t kPanelBytes = 4096 / 256 * (256 + 4 * 26) * kPanelRows;
+
+// The rows of a panel: group g of at most kLanes rows.
+INFERNODE_INLINE RowGroup row_group(const Product& p, size_t first) {
+  const size_t n = p.n_rows - first < kLanes ? p.n_rows - first : kLanes;
+  return {p.weight.data + (p.row + first) * p.weight.row_bytes, p.weight.row_bytes, n - 1};
+}
+
+// Asks for the part of the next group of rows that corresponds to `bytes` of each row of this one. Rows lie one after another, so
+// the next group is one run of memory: fetched linearly, into L2, it arrives two to three times faster than row by row.
+template <size_t kBytes>
+INFERNODE_INLINE void prefetch_next(const RowGroup& rows, size_t row_offset) {
+  const std::byte* next = rows.first + kLanes * (rows.row_bytes + row_offset);
+#pragma GCC unroll 64
+  for (size_t i = 0; i < kLanes * kBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+}
+
+// Calls tile.template run<n>(first token) for tiles of at most kTokens until n_tokens are done.
+template <size_t kTokens, class Tile>
+INFERNODE_INLINE void for_tokens(size_t n_tokens, const Tile& tile) {
+  size_t t = 0;
+  for (; t + kTokens <= n_tokens; t += kTokens) tile.template run<kTokens>(t);
+  constexpr size_t half = (kTokens + 1) / 2;
+  for (; t + half <= n_tokens; t += half) tile.template run<half>(t);
+  if constexpr (half > 2)
+    for (; t + 2 <= n_tokens; t += 2) tile.template run<2>(t);
+  for (; t < n_tokens; t++) tile.template run<1>(t);
+}
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA

@@ -1,0 +1,28 @@
+// `multiply` of the vector variants: each tensor type to its tiles.
+#pragma once
+
+#include "cpu/kernels/lanes_q4_0.h"
+#include "cpu/kernels/lanes_q4_k.h"
+#include "cpu/kernels/lanes_q5_0.h"
+#include "cpu/kernels/lanes_q6_k.h"
+#include "cpu/kernels/lanes_q8_0.h"
+#include "cpu/kernels/multiply_blocks.h"
+#include "cpu/kernels/multiply_floats.h"
+#include "cpu/kernels/multiply_super_blocks.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+inline void multiply(const Product& p) {
+  switch (p.weight.type) {
+    case TensorType::kQ8_0: return multiply_blocks<Q8_0Lanes>(p);
+    case TensorType::kQ4_0: return multiply_blocks<Q4_0Lanes>(p);
+    case TensorType::kQ5_0: return multiply_blocks<Q5_0Lanes>(p);
+    case TensorType::kQ4_K: return multiply_super_blocks<Q4_KLanes>(p);
+    case TensorType::kQ6_K: return multiply_super_blocks<Q6_KLanes>(p);
+    default: return multiply_floats(p);
+  }
+}
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA
