@@ -1,0 +1,10 @@
+// What this machine can do at best, measured by the variant's own instructions: `bench` states its results as shares of these.
+#include "cpu/kernels/kernels_of_isa.h"
+#include "probe_isa.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+
+uint64_t read_probe(const std::byte* data, size_t n) { return read_all(data, n); }
+uint64_t int8_probe(uint64_t multiply_adds) { return multiply_all(multiply_adds); }
+
+}  // namespace infernode::cpu::INFERNODE_ISA
