@@ -1,0 +1,338 @@
+// The op `linear` and dequantization on every ISA variant: against float64, against the scalar variant bit by bit, and the block
+// formats against golden blocks. Weights end exactly where their allocation ends, so that AddressSanitizer sees any read past them.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "kernel_harness.h"
+#include "quant/activations.h"
+#include "quant/q4_0.h"
+#include "quant/q8_0.h"
+
+using namespace infernode;
+using namespace infernode::test;
+
+namespace {
+
+using Linear = ops::Linear<Rows, Weight>;
+
+const TensorType kWeightTypes[] = {TensorType::kF32,  TensorType::kF16,  TensorType::kBf16, TensorType::kQ4_0, TensorType::kQ4_1,
+                                   TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0, TensorType::kQ2_K, TensorType::kQ3_K,
+                                   TensorType::kQ4_K, TensorType::kQ5_K, TensorType::kQ6_K};
+
+// Where a block has f16 scales.
+std::vector<size_t> scale_offsets(TensorType type) {
+  switch (type) {
+    case TensorType::kQ4_1:
+    case TensorType::kQ5_1:
+    case TensorType::kQ4_K:
+    case TensorType::kQ5_K: return {0, 2};
+    case TensorType::kQ2_K: return {80, 82};
+    case TensorType::kQ3_K: return {108};
+    case TensorType::kQ6_K: return {208};
+    case TensorType::kF32:
+    case TensorType::kF16:
+    case TensorType::kBf16: return {};
+    default: return {0};
+  }
+}
+
+// A weight matrix at an odd address, in an allocation that ends with its last byte.
+struct Matrix8 {
+  std::vector<std::byte> bytes;
+  Weight weight;
+
+  // Random bytes: all quants, all sub-scales. Sane f16 scales unless hostile; then any bit pattern.
+  Matrix8(TensorType type, size_t rows, size_t cols, Random& random, bool hostile = false) {
+    const size_t row = row_bytes(type, cols), block = info(type).block_bytes;
+    bytes = std::vector<std::byte>(rows * row + 1);
+    std::byte* data = bytes.data() + 1;
+    for (size_t i = 0; i < rows * row; i++) data[i] = static_cast<std::byte>(random());
+    std::normal_distribution<float> normal(0, 0.05f);
+    if (!hostile)
+      for (size_t at = 0; at < rows * row; at += block) {
+        for (size_t offset : scale_offsets(type)) {
+          const quant::Half scale = quant::to_half(normal(random));
+          std::memcpy(data + at + offset, &scale, 2);
+        }
+        const float x = normal(random);
+        const quant::Half half = quant::to_half(x);
+        if (type == TensorType::kF32) std::memcpy(data + at, &x, 4);
+        if (type == TensorType::kF16) std::memcpy(data + at, &half, 2);
+        if (type == TensorType::kBf16) std::memcpy(data + at, reinterpret_cast<const std::byte*>(&x) + 2, 2);
+      }
+    weight = {data, rows, cols, row, type, 0};
+  }
+};
+
+// x as f32 and quantized, as a plan has it for weights of any type.
+struct Input {
+  Matrix f32, a32, a256;
+  bool blocks32, blocks256;
+
+  Input(size_t n, size_t width, Random& random)
+      : f32(random_matrix(n, width, random)),
+        a32(n, width, TensorType::kA8_32),
+        a256(n, width, TensorType::kA8_256),
+        blocks32(width % 32 == 0),
+        blocks256(width % 256 == 0) {
+    const KernelTable& scalar = *variants().back();
+    ops::Quantize<Rows, Weight> op = {f32.rows(), {}};
+    if (blocks32) op.out[op.out.n++] = a32.rows();
+    if (blocks256) op.out[op.out.n++] = a256.rows();
+    if (op.out.n) execute(scalar.quantize, op);
+  }
+  ops::List<Rows> rows(size_t n) {
+    ops::List<Rows> list;
+    list[list.n++] = f32.rows();
+    if (blocks32) list[list.n++] = a32.rows();
+    if (blocks256) list[list.n++] = a256.rows();
+    for (Rows& rows : list) rows.n = n;
+    return list;
+  }
+  // Value k of token t as weights of this type read it.
+  double value(TensorType type, size_t t, size_t k) {
+    if (info(type).activations == TensorType::kF32) return f32.f32(t)[k];
+    if (info(type).activations == TensorType::kA8_32) {
+      const A8_32Row row = a8_32_row(a32.row(t), a32.width);
+      return double{row.scales[k / 32]} * row.values[k];
+    }
+    const A8_256Row row = a8_256_row(a256.row(t), a256.width);
+    return double{row.scales[k / 256]} * row.values[k];
+  }
+};
+
+bool same_number(float a, float b) { return (a != a && b != b) || std::memcmp(&a, &b, sizeof a) == 0; }
+
+// Outputs of `got` that are not bit for bit those of the same rows of `expected`.
+size_t n_different(Matrix& got, Matrix& expected) {
+  size_t n = 0;
+  for (size_t t = 0; t < got.n; t++)
+    for (size_t r = 0; r < got.width; r++) n += !same_number(got.f32(t)[r], expected.f32(t)[r]);
+  return n;
+}
+
+Linear linear(ops::List<Rows> x, const Weight& weight, Matrix& out) { return {x, {}, {{weight}, 1}, {}, {{out.rows()}, 1}, ops::Epilogue::kNone}; }
+
+const size_t kTokens[] = {0, 1, 2, 3, 4, 5, 8, 9, 13, 33, 70};
+constexpr size_t kMaxTokens = 70;
+
+// Every variant and number of tokens gives the bits of the scalar variant; returns those.
+Matrix check_product(Matrix8& w, Input& x, const std::vector<size_t>& n_tokens) {
+  Matrix expected(kMaxTokens, w.weight.rows);
+  execute(variants().back()->linear, linear(x.rows(kMaxTokens), w.weight, expected));
+  for (const KernelTable* kernels : variants())
+    for (size_t n : n_tokens) {
+      Matrix out(n, w.weight.rows);
+      execute(kernels->linear, linear(x.rows(n), w.weight, out), {}, n % 2 ? 3 : 1);
+      CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa, ", ", info(w.weight.type).name, " [", w.weight.rows, ", ",
+                    w.weight.cols, "], tokens ", n);
+    }
+  return expected;
+}
+
+std::vector<size_t> widths(TensorType type) {
+  const size_t block = info(type).block_values;
+  if (block == 1) return {1, 7, 16, 100, 300, 513};
+  if (block == 32) return {32, 64, 96, 160, 1056, 4128};
+  return {256, 512, 1280, 4352};
+}
+
+struct Golden {
+  std::vector<uint8_t> bytes;
+  std::vector<float> values, input;
+  std::vector<uint8_t> quantized;
+};
+
+std::string goldens_folder() {
+  if (const char* folder = std::getenv("INFERNODE_GOLDENS")) return folder;
+  for (const char* folder : {"test/fixtures/goldens", "../shared/goldens", "../test/fixtures/goldens", "../../shared/goldens"})
+    if (std::ifstream(std::string(folder) + "/quant/q4_0.safetensors")) return folder;
+  return "";
+}
+
+// Tensors of a safetensors file: eight bytes of header length, the header in JSON, the data.
+bool read_golden(const std::string& name, Golden& golden) {
+  std::ifstream file(goldens_folder() + "/quant/" + name + ".safetensors", std::ios::binary);
+  const std::string all((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (all.size() < 8) return false;
+  uint64_t n;
+  std::memcpy(&n, all.data(), 8);
+  const std::string header = all.substr(8, n);
+  const auto tensor = [&](const char* key, auto& out) {
+    const size_t at = header.find("\"" + std::string(key) + "\"");
+    if (at == std::string::npos) return;
+    const size_t offsets = header.find("data_offsets", at) + 15;
+    const size_t begin = std::stoul(header.substr(offsets)), end = std::stoul(header.substr(header.find(',', offsets) + 1));
+    out.resize((end - begin) / sizeof out[0]);
+    std::memcpy(out.data(), all.data() + 8 + n + begin, end - begin);
+  };
+  tensor("bytes", golden.bytes);
+  tensor("dequantized", golden.values);
+  tensor("input", golden.input);
+  tensor("quantized", golden.quantized);
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("linear gives the bits of the scalar variant for every type, shape and number of tokens") {
+  Random random(1);
+  for (TensorType type : kWeightTypes)
+    for (size_t cols : widths(type)) {
+      Input x(kMaxTokens, cols, random);
+      for (size_t rows : {0, 1, 15, 16, 17, 33, 100}) {
+        if (cols > 600 && rows != 17 && rows != 33) continue;
+        Matrix8 w(type, rows, cols, random);
+        const bool all = rows == 17 || rows == 33;
+        check_product(w, x, all ? std::vector<size_t>(std::begin(kTokens), std::end(kTokens)) : std::vector<size_t>{1, 3, 33});
+      }
+    }
+}
+
+TEST_CASE("linear matches float64 over the decoded weights and activations") {
+  Random random(2);
+  const KernelTable& scalar = *variants().back();
+  for (TensorType type : kWeightTypes)
+    for (size_t cols : {256, 768}) {
+      Input x(kMaxTokens, cols, random);
+      Matrix8 w(type, 33, cols, random);
+      Matrix out = check_product(w, x, {1, 5});
+      std::vector<float> row(cols);
+      double worst = 0;
+      for (size_t r = 0; r < w.weight.rows; r++) {
+        scalar.dequantize(w.weight, r, row.data());
+        for (size_t t = 0; t < 3; t++) {
+          double sum = 0, magnitude = 0;
+          for (size_t k = 0; k < cols; k++) {
+            const double product = row[k] * x.value(type, t, k);
+            sum += product;
+            magnitude += std::abs(product);
+          }
+          worst = std::max(worst, std::abs(out.f32(t)[r] - sum) / magnitude);
+        }
+      }
+      // At most one rounding per value, each within 2^-24 of a partial sum.
+      CHECK_MESSAGE(worst < static_cast<double>(cols) * 0x1p-24, info(type).name);
+    }
+}
+
+TEST_CASE("linear stays defined and the same on hostile weights") {
+  Random random(3);
+  for (TensorType type : kWeightTypes)
+    for (size_t cols : {256, 1280}) {
+      Input x(kMaxTokens, cols, random);
+      Matrix8 w(type, 33, cols, random, true);
+      check_product(w, x, {1, 4, 33});
+    }
+  // The largest magnitudes: weights of -128, activations of ±127.
+  Input x(kMaxTokens, 256, random);
+  for (size_t t = 0; t < kMaxTokens; t++)
+    for (size_t k = 0; k < 256; k++) x.f32.f32(t)[k] = t % 2 ? 1.0f : -1.0f;
+  execute(variants().back()->quantize, ops::Quantize<Rows, Weight>{x.f32.rows(), {{x.a32.rows(), x.a256.rows()}, 2}});
+  for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ5_0, TensorType::kQ4_K, TensorType::kQ6_K})
+    for (int byte : {0x00, 0x7f, 0x80, 0xff}) {
+      Matrix8 w(type, 33, 256, random);
+      std::memset(w.bytes.data() + 1, byte, w.bytes.size() - 1);
+      const quant::Half one = quant::to_half(1);
+      for (size_t at = 1; at < w.bytes.size(); at += info(type).block_bytes)
+        for (size_t offset : scale_offsets(type)) std::memcpy(w.bytes.data() + at + offset, &one, 2);
+      check_product(w, x, {1, 4, 33});
+    }
+}
+
+TEST_CASE("linear adds biases and a residual in place, over weights of different types") {
+  Random random(4);
+  const size_t cols = 512, n = 9;
+  Input x(n, cols, random);
+  Matrix8 a(TensorType::kQ8_0, 40, cols, random), b(TensorType::kQ4_K, 17, cols, random), c(TensorType::kBf16, 64, cols, random);
+  Matrix bias_a = random_matrix(1, 40, random), bias_c = random_matrix(1, 64, random), residual = random_matrix(n, 40, random);
+  for (const KernelTable* kernels : variants()) {
+    Matrix plain_a(n, 40), plain_b(n, 17), plain_c(n, 64), out_a = random_matrix(n, 40, random), out_b(n, 17), out_c(n, 64);
+    execute(kernels->linear, linear(x.rows(n), a.weight, plain_a));
+    execute(kernels->linear, linear(x.rows(n), b.weight, plain_b));
+    execute(kernels->linear, linear(x.rows(n), c.weight, plain_c));
+    for (size_t t = 0; t < n; t++) std::memcpy(out_a.row(t), residual.row(t), 40 * sizeof(float));
+    Linear op = {x.rows(n), out_a.rows(), {{a.weight, b.weight, c.weight}, 3}, {{vector_weight(bias_a), {}, vector_weight(bias_c)}, 3},
+                 {{out_a.rows(), out_b.rows(), out_c.rows()}, 3}, ops::Epilogue::kAdd};
+    execute(kernels->linear, op, {}, 3);
+    size_t wrong = n_different(out_b, plain_b);
+    for (size_t t = 0; t < n; t++) {
+      for (size_t r = 0; r < 40; r++)
+        wrong += out_a.f32(t)[r] != (plain_a.f32(t)[r] + bias_a.f32(0)[r]) + residual.f32(t)[r];
+      for (size_t r = 0; r < 64; r++) wrong += out_c.f32(t)[r] != plain_c.f32(t)[r] + bias_c.f32(0)[r];
+    }
+    CHECK_MESSAGE(wrong == 0, kernels->isa);
+  }
+}
+
+TEST_CASE("a gated linear is two linears and the gate, bit for bit") {
+  Random random(5);
+  const size_t cols = 256;
+  Input x(9, cols, random);
+  Matrix8 gate(TensorType::kQ4_0, 45, cols, random), up(TensorType::kQ6_K, 45, cols, random);
+  Matrix bias = random_matrix(1, 45, random);
+  for (const KernelTable* kernels : variants())
+    for (size_t n : {1, 9})
+      for (bool swiglu : {true, false}) {
+        Matrix gates(n, 45), ups(n, 45), expected(n, 45), out(n, 45);
+        Linear apart = {x.rows(n), {}, {{gate.weight, up.weight}, 2}, {{vector_weight(bias), {}}, 2}, {{gates.rows(), ups.rows()}, 2},
+                        ops::Epilogue::kNone};
+        execute(kernels->linear, apart, {}, 2);
+        if (swiglu)
+          execute(kernels->swiglu, {gates.rows(), ups.rows(), expected.rows()});
+        else
+          execute(kernels->geglu, {gates.rows(), ups.rows(), expected.rows()});
+        Linear fused = apart;
+        fused.out = {{out.rows()}, 1};
+        fused.epilogue = swiglu ? ops::Epilogue::kSwiglu : ops::Epilogue::kGeglu;
+        execute(kernels->linear, fused, {}, 2);
+        CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa);
+      }
+}
+
+TEST_CASE("dequantize matches the golden blocks within one rounding") {
+  if (goldens_folder().empty()) {
+    MESSAGE("skipped: no golden blocks; set INFERNODE_GOLDENS");
+    return;
+  }
+  for (TensorType type : kWeightTypes) {
+    if (type == TensorType::kF32) continue;
+    Golden golden;
+    REQUIRE_MESSAGE(read_golden(info(type).name, golden), info(type).name);
+    const size_t cols = 512, rows = golden.values.size() / cols;
+    for (const KernelTable* kernels : variants()) {
+      std::vector<float> out(cols);
+      double worst = 0;
+      for (size_t r = 0; r < rows; r++) {
+        kernels->dequantize({reinterpret_cast<const std::byte*>(golden.bytes.data()), rows, cols, row_bytes(type, cols), type, 0}, r,
+                            out.data());
+        for (size_t i = 0; i < cols; i++) {
+          const double expected = golden.values[r * cols + i];
+          if (!same_number(out[i], static_cast<float>(expected))) worst = std::max(worst, std::abs(out[i] - expected) / std::abs(expected));
+        }
+      }
+      CHECK_MESSAGE(worst <= 0x1p-23, kernels->isa, ", ", info(type).name);
+    }
+  }
+}
+
+TEST_CASE("q8_0 and q4_0 are encoded as the golden blocks are") {
+  if (goldens_folder().empty()) return;
+  Golden q8, q4;
+  REQUIRE(read_golden("q8_0", q8));
+  REQUIRE(read_golden("q4_0", q4));
+  size_t wrong = 0;
+  for (size_t b = 0; b < q8.input.size() / 32; b++) {
+    quant::Q8_0 block;
+    quant::encode(q8.input.data() + b * 32, block);
+    wrong += std::memcmp(&block, q8.quantized.data() + b * sizeof block, sizeof block) != 0;
+  }
+  for (size_t b = 0; b < q4.input.size() / 32; b++) {
+    quant::Q4_0 block;
+    quant::encode(q4.input.data() + b * 32, block);
+    wrong += std::memcmp(&block, q4.quantized.data() + b * sizeof block, sizeof block) != 0;
+  }
+  CHECK(wrong == 0);
+}
