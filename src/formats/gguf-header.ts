@@ -208,11 +208,12 @@ class HeaderReader {
     if (type.name === 'array') throw this.unsupported('an array of arrays')
     const count = this.u64()
     const offset = this.offset()
+    const left = this.left()
     const minBytes = type.bytes || 8
-    if (count > Math.floor(this.left() / minBytes))
-      throw this.corrupt(
-        `an array of ${count} values needs at least ${BigInt(count) * BigInt(minBytes)} bytes, the file has ${this.left()} more`,
-      )
+    if (count > Math.floor(left / minBytes)) {
+      const needed = BigInt(count) * BigInt(minBytes)
+      throw this.corrupt(`an array of ${count} values needs at least ${needed} bytes, the file has ${left} more`)
+    }
     const n = Number(count)
     // The only arrays whose walk takes time.
     if (type.name === 'string' && n > maxStrings) throw this.unsupported(`an array of ${n} strings, more than ${maxStrings}`)

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { Checkpoint } from '../../src/formats/checkpoint.js'
 import { openCheckpoint } from '../../src/formats/index.js'
 import { rowBytes } from '../../src/tensor-types.js'
-import { bytesOf, golden, temporaryFile, temporaryFolder, testModel } from '../support/checkpoints.js'
+import { bytesOf, fixture, temporaryFile, temporaryFolder, testModel } from '../support/checkpoints.js'
 import { array, value, writeGguf, type GgufWriterFile, type GgufWriterMetadata } from '../support/gguf-writer.js'
 
 const llama = (extra: GgufWriterMetadata = {}): GgufWriterMetadata => ({
@@ -15,9 +15,9 @@ const llama = (extra: GgufWriterMetadata = {}): GgufWriterMetadata => ({
 const openGguf = async (file: GgufWriterFile): Promise<Checkpoint> =>
   openCheckpoint(await temporaryFile('model.gguf', writeGguf(file).bytes))
 
-describe('golden GGUF files', () => {
+describe('GGUF files of tiny models', () => {
   it('lists llama with Hugging Face names, row-major shapes and interleaved rope', async () => {
-    const path = golden('gguf/llama/model.gguf')
+    const path = fixture('gguf/llama/model.gguf')
     const checkpoint = await openCheckpoint(path)
     expect(checkpoint).toMatchObject({ format: 'gguf', path, name: 'tiny random model', modelType: 'llama' })
     expect(checkpoint.conventions).toEqual({ ropePairing: 'interleaved' })
@@ -46,7 +46,7 @@ describe('golden GGUF files', () => {
   })
 
   it('hands the vocabulary down as byte ranges, short ones too', async () => {
-    const checkpoint = await openCheckpoint(golden('gguf/llama/model.gguf'))
+    const checkpoint = await openCheckpoint(fixture('gguf/llama/model.gguf'))
     const source = checkpoint.tokenizer
     if (source?.from !== 'gguf') throw new Error('no tokenizer')
     expect([source.tokens.count, source.scores?.count, source.types?.count, source.merges]).toEqual([288, 288, 288, null])
@@ -66,12 +66,12 @@ describe('golden GGUF files', () => {
   })
 
   it('keeps rope_freqs under its own name', async () => {
-    const { tensors } = await openCheckpoint(golden('gguf/llama_rope_llama3/model.gguf'))
+    const { tensors } = await openCheckpoint(fixture('gguf/llama_rope_llama3/model.gguf'))
     expect(tensors.get('rope_freqs.weight')).toMatchObject({ type: 'f32', shape: [8] })
   })
 
   it('maps the norms of gemma3, rotates halves and adds nothing', async () => {
-    const checkpoint = await openCheckpoint(golden('gguf/gemma3_text/model.gguf'))
+    const checkpoint = await openCheckpoint(fixture('gguf/gemma3_text/model.gguf'))
     expect(checkpoint.modelType).toBe('gemma3')
     expect(checkpoint.conventions).toEqual({ ropePairing: 'half' })
     const names = (stem: string) => checkpoint.tensors.get(`model.layers.0.${stem}.weight`)?.sourceName
@@ -86,17 +86,31 @@ describe('golden GGUF files', () => {
   })
 
   it('measures quantized rows in blocks', async () => {
-    const { tensors } = await openCheckpoint(golden('gguf/llama_mixed_quants/model.gguf'))
+    const { tensors } = await openCheckpoint(fixture('gguf/llama_mixed_quants/model.gguf'))
     const quantized = [...tensors.values()].filter(({ type }) => type.startsWith('q'))
     expect(quantized.length).toBeGreaterThan(0)
     for (const { type, shape, bytes } of quantized) expect(bytes).toBe(shape[0]! * rowBytes(type, shape[1]!))
   })
 
   it('opens a family without a row in the table, with the names of the file and no conventions', async () => {
-    const checkpoint = await openCheckpoint(golden('gguf/bert/model.gguf'))
-    expect(checkpoint.modelType).toBe('bert')
-    expect(checkpoint.conventions).toBeNull()
-    expect(checkpoint.tensors.has('blk.0.attn_q.weight')).toBe(true)
+    for (const name of ['bert', 'constructor']) {
+      const metadata = { 'general.architecture': value('string', name) }
+      const checkpoint = await openGguf({ metadata, tensors: [{ name: 'blk.0.attn_q.weight', dims: [8, 8] }] })
+      expect(checkpoint).toMatchObject({ modelType: name, conventions: null })
+      expect([...checkpoint.tensors.keys()]).toEqual(['blk.0.attn_q.weight'])
+    }
+  })
+
+  it('keeps names that its family does not have', async () => {
+    const names = [
+      'blk.0.ffn_gate_exps.weight',
+      'blk.00.attn_q.weight',
+      'blk.0.attn_q',
+      'attn_q.weight',
+      'blk.0.constructor.weight',
+    ]
+    const { tensors } = await openGguf({ metadata: llama(), tensors: names.map((name) => ({ name, dims: [8, 8] })) })
+    expect([...tensors.keys()]).toEqual(names)
   })
 })
 

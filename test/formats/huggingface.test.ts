@@ -2,7 +2,7 @@ import { cp, mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/formats/index.js'
-import { bytesOf, golden, temporaryFolder, testModel, writeSafetensors } from '../support/checkpoints.js'
+import { bytesOf, fixture, temporaryFolder, testModel, writeSafetensors } from '../support/checkpoints.js'
 
 const vector = (start: number) => ({ dtype: 'F32', shape: [2], data_offsets: [start, start + 8] })
 
@@ -22,9 +22,9 @@ const llama = {
   'model.safetensors': writeSafetensors({ 'model.norm.weight': vector(0) }, 8),
 }
 
-describe('golden Hugging Face folders', () => {
+describe('Hugging Face folders of tiny models', () => {
   it('opens llama', async () => {
-    const path = golden('llama')
+    const path = fixture('llama')
     const checkpoint = await openCheckpoint(path)
     expect(checkpoint).toMatchObject({
       format: 'safetensors',
@@ -49,19 +49,13 @@ describe('golden Hugging Face folders', () => {
   })
 
   it('adds 1 to every norm of gemma3_text and to nothing else', async () => {
-    for (const family of ['gemma', 'gemma2', 'gemma3_text']) {
-      const { tensors, conventions } = await openCheckpoint(golden(family))
-      expect(conventions).toEqual({ ropePairing: 'half' })
-      for (const { name, add, shape } of tensors.values()) {
-        expect(add, name).toBe(/norm\.weight$/.test(name) ? 1 : undefined)
-        if (add) expect(shape.length).toBe(1)
-      }
-      expect(tensors.get('model.norm.weight')?.add).toBe(1)
+    const { tensors, conventions } = await openCheckpoint(fixture('gemma3_text'))
+    expect(conventions).toEqual({ ropePairing: 'half' })
+    for (const { name, add, shape } of tensors.values()) {
+      expect(add, name).toBe(/norm\.weight$/.test(name) ? 1 : undefined)
+      if (add) expect(shape.length).toBe(1)
     }
-  })
-
-  it('opens a model type without a row in the table, without conventions', async () => {
-    expect(await openCheckpoint(golden('bert'))).toMatchObject({ modelType: 'bert', conventions: null })
+    expect(tensors.get('model.norm.weight')?.add).toBe(1)
   })
 })
 
@@ -76,6 +70,18 @@ describe('all-MiniLM-L6-v2', () => {
 })
 
 describe('a Hugging Face folder', () => {
+  it('adds 1 to the norms of older Gemmas too', async () => {
+    for (const modelType of ['gemma', 'gemma2']) {
+      const folder = await folderOf({ ...llama, 'config.json': { model_type: modelType } })
+      expect((await openCheckpoint(folder)).tensors.get('model.norm.weight')?.add).toBe(1)
+    }
+  })
+
+  it('of a model type without a row in the table opens without conventions', async () => {
+    const folder = await folderOf({ ...llama, 'config.json': { model_type: 'bert' } })
+    expect(await openCheckpoint(folder)).toMatchObject({ modelType: 'bert', conventions: null })
+  })
+
   it('maps the names of multimodal gemma3, and leaves its vision tower alone', async () => {
     for (const [prefix, head] of [
       ['language_model.model.', 'language_model.lm_head.weight'],
@@ -250,8 +256,8 @@ describe('a sharded folder', () => {
     expect([...tensors.keys()]).toEqual(['only'])
   })
 
-  it('splits a golden folder without a difference', async () => {
-    const [source, folder] = [golden('llama'), await temporaryFolder()]
+  it('splits a whole folder without a difference', async () => {
+    const [source, folder] = [fixture('llama'), await temporaryFolder()]
     await cp(join(source, 'config.json'), join(folder, 'config.json'))
     await cp(join(source, 'model.safetensors'), join(folder, 'model-00001-of-00001.safetensors'))
     const whole = await openCheckpoint(source)

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/formats/index.js'
-import { golden, temporaryFile, temporaryFolder, writeSafetensors } from '../support/checkpoints.js'
+import { fixture, temporaryFile, temporaryFolder, writeSafetensors } from '../support/checkpoints.js'
 
 describe('openCheckpoint', () => {
   const mistakes: Record<string, [string | Uint8Array, RegExp]> = {
@@ -29,7 +29,7 @@ describe('openCheckpoint', () => {
 
   it('goes by the content, not by the name', async () => {
     const folder = await temporaryFolder()
-    await symlink(golden('gguf/llama/model.gguf'), join(folder, 'weights.bin'))
+    await symlink(fixture('gguf/llama/model.gguf'), join(folder, 'weights.bin'))
     expect((await openCheckpoint(join(folder, 'weights.bin'))).format).toBe('gguf')
   })
 
@@ -81,7 +81,7 @@ describe('openCheckpoint', () => {
 
   it('can be aborted', async () => {
     const signal = AbortSignal.abort()
-    await expect(openCheckpoint(golden('llama'), { signal })).rejects.toMatchObject({ code: 'ABORTED' })
-    await expect(openCheckpoint(golden('gguf/llama/model.gguf'), { signal })).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(openCheckpoint(fixture('llama'), { signal })).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(openCheckpoint(fixture('gguf/llama/model.gguf'), { signal })).rejects.toMatchObject({ code: 'ABORTED' })
   })
 })

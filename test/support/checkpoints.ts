@@ -8,11 +8,10 @@ import { onTestFinished } from 'vitest'
 import type { Checkpoint, TensorInfo } from '../../src/formats/checkpoint.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const goldens = process.env['INFERNODE_GOLDENS'] ?? join(root, 'test/fixtures/goldens')
 const models = process.env['INFERNODE_TEST_MODELS'] ?? join(root, '../shared/models')
 
-/** A file or folder of the golden fixtures. */
-export const golden = (path: string): string => join(goldens, path)
+/** One of the golden checkpoints in the repository, whatever INFERNODE_GOLDENS says: its exact contents are known. */
+export const fixture = (path: string): string => join(root, 'test/fixtures/goldens', path)
 
 /** A real checkpoint that is not in the repository, or null; says what is skipped then. */
 export function testModel(path: string, skipped: string): string | null {
