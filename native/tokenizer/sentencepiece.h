@@ -1,0 +1,26 @@
+// SentencePiece's BPE as GGUF files carry it: pieces with scores, and single bytes for what has no piece. arXiv:1808.06226.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "tokenizer/subword_model.h"
+#include "tokenizer/vocabulary.h"
+
+namespace infernode {
+
+struct SentencePieceOptions {
+  // For characters that neither a piece nor <0x..> pieces stand for; -1: the vocabulary must have all bytes.
+  int32_t unknown_id = -1;
+};
+
+struct SentencePiece {
+  std::unique_ptr<SubwordModel> model;
+  // No piece has a space mark behind another character, so that text may be cut before each word: the result is the same.
+  bool words_are_separate = true;
+};
+
+// `vocabulary` must outlive the model. TOKENIZER_INVALID if bytes are missing and there is no unknown token.
+Result<SentencePiece> make_sentencepiece(const Vocabulary& vocabulary, const SentencePieceOptions& options, std::string_view source_name);
+
+}  // namespace infernode

@@ -1,0 +1,90 @@
+/** A checkpoint's tokenizer: text to token ids and back, off the event loop. */
+import { InfernodeError } from '../errors.js'
+import type { TokenizerSource } from '../formats/checkpoint.js'
+import { callNative, native, type NativeTokenizer } from '../native.js'
+import type { TokenizerDescription } from './description.js'
+import { describeGguf } from './from-gguf.js'
+import { describeTokenizerJson } from './from-tokenizer-json.js'
+
+export interface TokenizerEncodeOptions {
+  /** Add what the tokenizer puts around a text (beginning of text). Default true. */
+  readonly addSpecial?: boolean
+  /** Let control tokens that are spelled out in the text act as such. Default false: they are plain text. */
+  readonly parseSpecial?: boolean
+  /** Default false. */
+  readonly offsets?: boolean
+}
+
+export interface Encoded {
+  readonly ids: Int32Array
+  /** [start, end] of each id in UTF-16 code units of the text; empty unless asked for. Bytes of one character share its place. */
+  readonly offsets: Uint32Array
+}
+
+export class Tokenizer {
+  /** The handle that the engine takes. */
+  readonly native: NativeTokenizer
+
+  private constructor(handle: NativeTokenizer) {
+    this.native = handle
+  }
+
+  /**
+   * Reads the vocabulary where `source` says it is. Throws TOKENIZER_UNSUPPORTED for what infernode does not know how to do,
+   * TOKENIZER_INVALID or FILE_CORRUPT for damaged files.
+   */
+  static async load(source: TokenizerSource): Promise<Tokenizer> {
+    const description = await describe(source)
+    return new Tokenizer(await callNative(() => native().createTokenizer(JSON.stringify(description))))
+  }
+
+  get vocabSize(): number {
+    return this.native.vocabSize
+  }
+
+  async encode(text: string, options: TokenizerEncodeOptions = {}): Promise<Encoded> {
+    const { addSpecial = true, parseSpecial = false, offsets = false } = options
+    return callNative(() => this.native.encode(text, { addSpecial, parseSpecial, offsets }))
+  }
+
+  /** Bytes that make no character become U+FFFD. Throws TOKEN_UNKNOWN. `skipSpecial`: leave out control tokens; default false. */
+  async decode(ids: Int32Array | readonly number[], options: { readonly skipSpecial?: boolean } = {}): Promise<string> {
+    const { skipSpecial = false } = options
+    return callNative(() => this.native.decode(toInt32(ids, this.vocabSize), { skipSpecial }))
+  }
+
+  /** The vocabulary's own spelling of each id. Throws TOKEN_UNKNOWN. */
+  pieces(ids: Int32Array | readonly number[]): string[] {
+    const checked = toInt32(ids, this.vocabSize)
+    for (const id of checked) if (id < 0 || id >= this.vocabSize) throw unknownToken(id, this.vocabSize)
+    return this.native.pieces(checked)
+  }
+
+  isSpecial(id: number): boolean {
+    return this.native.isSpecial(id)
+  }
+
+  /** The id of a piece or an added token, in the vocabulary's own spelling; undefined where there is none. */
+  find(piece: string): number | undefined {
+    const id = this.native.find(piece)
+    return id < 0 ? undefined : id
+  }
+}
+
+/** What the native side makes the tokenizer from. */
+export async function describe(source: TokenizerSource): Promise<TokenizerDescription> {
+  if (source.from === 'gguf') return describeGguf(source)
+  const skeleton = await callNative(() => native().tokenizerJsonSkeleton(source.path))
+  return describeTokenizerJson(skeleton, source.path)
+}
+
+/** Int32Array would wrap large numbers around to other tokens. */
+function toInt32(ids: Int32Array | readonly number[], vocabSize: number): Int32Array {
+  if (ids instanceof Int32Array) return ids
+  for (const id of ids) if (!Number.isInteger(id) || id < 0 || id >= vocabSize) throw unknownToken(id, vocabSize)
+  return Int32Array.from(ids)
+}
+
+function unknownToken(id: number, vocabSize: number): InfernodeError {
+  return new InfernodeError('TOKEN_UNKNOWN', String(id), String(vocabSize))
+}
