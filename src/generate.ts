@@ -203,7 +203,9 @@ export function toRequest(
  * @throws INVALID_ARGUMENT, TOKEN_UNKNOWN, PROMPT_TOO_LONG
  */
 export function toIds(ids: unknown, name: string, limits: Pick<ModelLimits, 'vocabSize' | 'contextLength'>): Int32Array {
-  if (!Array.isArray(ids) && !(ids instanceof Int32Array)) throw invalid(name, 'a string, or an array of token ids', ids)
+  if (!Array.isArray(ids) && !(ids instanceof Int32Array)) {
+    throw invalid(name, name === 'prompt' ? 'a string, or an array of token ids' : 'an array of token ids', ids)
+  }
   if (ids.length > limits.contextLength) {
     throw new InfernodeError('PROMPT_TOO_LONG', String(ids.length), String(limits.contextLength))
   }

@@ -1,9 +1,11 @@
 /** Looks into a checkpoint without loading its weights: config, tensors, tokenizer, and the plan that would run. */
+import { InfernodeError } from './errors.js'
 import { openCheckpoint } from './formats/index.js'
 import type { Checkpoint, GgufValue, TensorInfo, TokenizerSource } from './formats/checkpoint.js'
 import { compilePlan } from './graph/compile.js'
 import type { Plan } from './graph/plan.js'
 import { embeddedModel, weigh, type ModelInfo } from './model.js'
+import { describe } from './tokenizer/tokenizer.js'
 
 export interface Inspection extends Pick<
   ModelInfo,
@@ -15,7 +17,13 @@ export interface Inspection extends Pick<
   /** The checkpoint's own description: config.json, or GGUF's metadata with arrays summed up. */
   readonly config: Readonly<Record<string, unknown>>
   readonly tensors: readonly Pick<TensorInfo, 'name' | 'sourceName' | 'type' | 'shape' | 'bytes'>[]
-  readonly tokenizer: { readonly from: string; readonly settings: Readonly<Record<string, unknown>> } | null
+  /** `kind`: bpe, spm, …; null where infernode cannot use it, and `problem` says why. */
+  readonly tokenizer: {
+    readonly from: string
+    readonly kind: string | null
+    readonly problem: string | null
+    readonly settings: Readonly<Record<string, unknown>>
+  } | null
   readonly generation: Checkpoint['generation']
   readonly hasChatTemplate: boolean
   readonly plan: Plan
@@ -48,7 +56,7 @@ export async function inspect(path: string = embeddedModel): Promise<Inspection>
       shape,
       bytes,
     })),
-    tokenizer: checkpoint.tokenizer && describeTokenizer(checkpoint.tokenizer),
+    tokenizer: checkpoint.tokenizer && (await describeTokenizer(checkpoint.tokenizer)),
     generation: checkpoint.generation,
     hasChatTemplate: checkpoint.chatTemplate !== null,
     plan,
@@ -57,9 +65,15 @@ export async function inspect(path: string = embeddedModel): Promise<Inspection>
 
 const isTokenizerKey = (key: string): boolean => key.startsWith('tokenizer.')
 
-function describeTokenizer(source: TokenizerSource): NonNullable<Inspection['tokenizer']> {
-  if (source.from === 'tokenizer.json') return { from: source.path, settings: source.config }
-  return { from: source.path, settings: summed(source.metadata, isTokenizerKey) }
+async function describeTokenizer(source: TokenizerSource): Promise<Inspection['tokenizer']> {
+  const settings = source.from === 'tokenizer.json' ? source.config : summed(source.metadata, isTokenizerKey)
+  try {
+    const { model } = await describe(source)
+    return { from: source.path, kind: model.kind, problem: null, settings }
+  } catch (error) {
+    if (!(error instanceof InfernodeError)) throw error
+    return { from: source.path, kind: null, problem: error.message, settings }
+  }
 }
 
 /** GGUF metadata as plain data: long arrays are only counted; 64-bit numbers become strings if a number would lose digits. */

@@ -57,10 +57,7 @@ function summary(found: Inspection): string {
   const sections: [title: string, body: string][] = [
     [found.name, table(overview(found))],
     ['Config', table(Object.entries(found.config).map(([key, value]) => [key, short(value)]))],
-    [
-      'Tokenizer',
-      found.tokenizer ? table(Object.entries(found.tokenizer.settings).map(([key, value]) => [key, short(value)])) : 'none',
-    ],
+    ['Tokenizer', found.tokenizer ? table(tokenizerRows(found.tokenizer)) : 'none'],
     ['Tensors', table(tensorRows(found), [2, 3])],
   ]
   return `${sections.map(([title, body]) => `${bold(title)}\n${body.replaceAll(/^/gm, '  ')}\n`).join('\n')}`
@@ -86,13 +83,20 @@ function overview(found: Inspection): string[][] {
   ]
 }
 
+function tokenizerRows({ from, kind, problem, settings }: NonNullable<Inspection['tokenizer']>): string[][] {
+  const rows = Object.entries(settings).map(([key, value]) => [key, short(value)])
+  return [['from', from], kind ? ['kind', kind] : ['cannot be used', problem!], ...rows]
+}
+
 function tensorRows({ tensors }: Inspection): string[][] {
   return tensors.map(({ name, type, shape, bytes: size }) => [name, type, `[${shape.join(', ')}]`, bytes(size)])
 }
 
 /** A value of a config on one line. */
 function short(value: unknown): string {
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value))
+  // GGUF's 32-bit floats have seven digits; the rest is noise of their conversion.
+  const plain = typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(7)) : value
+  const text = typeof plain === 'string' ? plain : (JSON.stringify(plain) ?? String(plain))
   const line = text.replaceAll('\n', '⏎')
   return line.length > 100 ? `${line.slice(0, 100)}…` : line
 }
