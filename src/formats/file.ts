@@ -26,7 +26,6 @@ export function unreadable(path: string, error: unknown): InfernodeError {
 /** A name from a file or a path, as it goes into messages: control characters escaped, long ones shortened. */
 export function quoteForPeople(name: string): string {
   const short = name.length > 200 ? `${name.slice(0, 120)}…${name.slice(-60)}` : name
-  // eslint-disable-next-line no-control-regex
   return short.replace(
     /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,

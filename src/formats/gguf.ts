@@ -11,6 +11,7 @@ import type {
   TokenizerSource,
 } from './checkpoint.js'
 import { exists, OpenFile, quoteForPeople, throwIfAborted, Turn } from './file.js'
+import { samplingDefaults } from './generation.js'
 import { readGgufHeader, type GgufEntry, type GgufHeader, type GgufTypeName } from './gguf-header.js'
 import { canonicalName, ggufConventions } from './gguf-names.js'
 
@@ -18,12 +19,19 @@ interface Shard extends GgufHeader {
   readonly file: CheckpointFile
 }
 
+/** What GGUF files hold beside models; they name the architecture of the model that they belong to. */
+const otherTypes: ReadonlySet<string> = new Set(['adapter', 'imatrix', 'mmproj'])
+
 /** Opens a GGUF file, or all files of a split one given any of them. Only headers are read. */
 export async function openGguf(path: string, signal?: AbortSignal): Promise<Checkpoint> {
   const shards = await readShards(path, signal)
   const first = new Metadata(shards[0]!)
   const architecture = first.string('general.architecture')
   if (!architecture) throw first.corrupt('general.architecture', 'missing')
+  const type = first.string('general.type')
+  if (type !== undefined && otherTypes.has(type))
+    throw first.unsupported('general.type', `a file of the type "${type}", not a model`)
+  const tokenizer = tokenizerOf(first)
   return {
     format: 'gguf',
     path,
@@ -33,9 +41,9 @@ export async function openGguf(path: string, signal?: AbortSignal): Promise<Chec
     config: { from: 'gguf', path: first.path, metadata: valuesOf(first.entries) },
     conventions: ggufConventions(architecture),
     tensors: await nameTensors(shards, architecture, signal),
-    tokenizer: tokenizerOf(first),
+    tokenizer,
     chatTemplate: first.string('tokenizer.chat_template') ?? null,
-    generation: generationOf(first),
+    generation: generationOf(first, tokenizer?.tokens.count ?? 2 ** 31),
   }
 }
 
@@ -129,7 +137,7 @@ async function nameTensors(
 /** Keys of TokenizerSource that are byte ranges, so `metadata` leaves them out. */
 const vocabularyKeys = ['tokens', 'scores', 'token_type', 'merges'].map((key) => `tokenizer.ggml.${key}`)
 
-function tokenizerOf(metadata: Metadata): TokenizerSource | null {
+function tokenizerOf(metadata: Metadata): Extract<TokenizerSource, { from: 'gguf' }> | null {
   const tokens = metadata.array('tokenizer.ggml.tokens', ['string'])
   if (!tokens || tokens.count === 0) return null
   const perToken = (key: string, elements: readonly GgufTypeName[]): GgufArrayRange | null => {
@@ -151,17 +159,23 @@ function tokenizerOf(metadata: Metadata): TokenizerSource | null {
 /** Any of these ends a text: end of sequence, of turn, of message. */
 const eosKeys = ['eos', 'eot', 'eom'].map((name) => `tokenizer.ggml.${name}_token_id`)
 
-function generationOf(metadata: Metadata): GenerationDefaults {
-  const eosTokenIds = new Set(eosKeys.flatMap((key) => metadata.integer(key) ?? []))
-  const samplers = {
-    temperature: metadata.number('general.sampling.temp'),
-    topK: metadata.integer('general.sampling.top_k'),
-    topP: metadata.number('general.sampling.top_p'),
-    minP: metadata.number('general.sampling.min_p'),
-    repetitionPenalty: metadata.number('general.sampling.penalty_repeat'),
-  }
-  const given = Object.entries(samplers).filter(([, value]) => value !== undefined)
-  return { ...(Object.fromEntries(given) as Omit<GenerationDefaults, 'eosTokenIds'>), eosTokenIds: [...eosTokenIds] }
+const samplingKeys = {
+  temperature: 'general.sampling.temp',
+  topK: 'general.sampling.top_k',
+  topP: 'general.sampling.top_p',
+  minP: 'general.sampling.min_p',
+  repetitionPenalty: 'general.sampling.penalty_repeat',
+}
+
+function generationOf(metadata: Metadata, nTokens: number): GenerationDefaults {
+  const sampling = samplingDefaults(
+    samplingKeys,
+    (key) => metadata.entries.get(key)?.value,
+    (key, reason) => metadata.corrupt(key, reason),
+  )
+  // Some converters write 4294967295 where there is no such token.
+  const eosTokenIds = new Set(eosKeys.flatMap((key) => metadata.integer(key) ?? []).filter((id) => id < nTokens))
+  return { ...sampling, eosTokenIds: [...eosTokenIds] }
 }
 
 const valuesOf = (entries: Iterable<readonly [string, GgufEntry]>): Map<string, GgufValue> =>

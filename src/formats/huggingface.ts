@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path'
 import { InfernodeError } from '../errors.js'
 import type { Checkpoint, CheckpointFile, Conventions, GenerationDefaults, TensorInfo, TokenizerSource } from './checkpoint.js'
 import { exists, quoteForPeople, readWhole, Turn } from './file.js'
+import { samplingDefaults } from './generation.js'
 import { isJsonObject, readJsonObject, type Json, type JsonObject } from './json.js'
 import { readSafetensorsHeader, type SafetensorsHeader, type SafetensorsTensor } from './safetensors.js'
 
@@ -33,6 +34,7 @@ const conventions: Readonly<Record<string, ModelTypeConventions>> = {
 const maxConfigBytes = 16 << 20
 const maxIndexBytes = 64 << 20
 const maxTemplateBytes = 1 << 20
+const maxTokenId = 2 ** 31 - 1
 
 /** Opens a folder with config.json. Tensors' bytes and tokenizer.json are not read. */
 export async function openHuggingFace(folder: string, signal?: AbortSignal): Promise<Checkpoint> {
@@ -162,7 +164,6 @@ function claimed(header: SafetensorsHeader, names: readonly string[], indexPath:
 const isInside = (file: string): boolean =>
   file.length <= 1024 &&
   file.endsWith('.safetensors') &&
-  // eslint-disable-next-line no-control-regex
   !/[\\:\u0000]/.test(file) &&
   file.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
 
@@ -222,34 +223,34 @@ async function chatTemplateOf(
   return text
 }
 
+const samplingFields = {
+  temperature: 'temperature',
+  topK: 'top_k',
+  topP: 'top_p',
+  minP: 'min_p',
+  repetitionPenalty: 'repetition_penalty',
+}
+
 /** transformers ignores sampling settings where do_sample is false; where it is absent, a temperature that is given counts. */
 function generationOf(json: JsonObject, path: string, config: JsonObject, configPath: string): GenerationDefaults {
-  const number = (key: string): number | undefined => {
-    const value = json[key] ?? undefined
-    if (value === undefined || (typeof value === 'number' && Number.isFinite(value))) return value
-    throw invalid(path, key, 'not a number')
-  }
   const textConfig = config.text_config
   const eosTokenIds = new Set([
     ...tokenIds(json.eos_token_id, path),
     ...tokenIds(config.eos_token_id, configPath),
     ...tokenIds(isJsonObject(textConfig) ? textConfig.eos_token_id : null, configPath),
   ])
-  const samplers = {
-    temperature: json.do_sample === false ? 0 : number('temperature'),
-    topK: number('top_k'),
-    topP: number('top_p'),
-    minP: number('min_p'),
-    repetitionPenalty: number('repetition_penalty'),
-  }
-  const given = Object.entries(samplers).filter(([, value]) => value !== undefined)
-  return { ...(Object.fromEntries(given) as Omit<GenerationDefaults, 'eosTokenIds'>), eosTokenIds: [...eosTokenIds] }
+  const sampling = samplingDefaults(
+    samplingFields,
+    (field) => json[field],
+    (field, reason) => invalid(path, field, reason),
+  )
+  return { ...sampling, ...(json.do_sample === false ? { temperature: 0 } : {}), eosTokenIds: [...eosTokenIds] }
 }
 
 function tokenIds(value: Json | undefined, path: string): number[] {
   const ids = value === undefined || value === null ? [] : Array.isArray(value) ? value : [value]
   for (const id of ids)
-    if (typeof id !== 'number' || !Number.isSafeInteger(id) || id < 0)
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > maxTokenId)
       throw invalid(path, 'eos_token_id', 'neither a token id nor a list of them')
   return ids as number[]
 }

@@ -135,12 +135,19 @@ describe('a Hugging Face folder', () => {
     })
     expect(await open({ ...given, do_sample: false })).toMatchObject({ temperature: 0 })
     expect(await open({}, { eos_token_id: null })).toEqual({ eosTokenIds: [] })
+    expect(await open({ top_k: -1 })).toEqual({ topK: 0, eosTokenIds: [] })
     for (const bad of [
       { temperature: '1' },
       { top_k: [1] },
       { eos_token_id: '2' },
       { eos_token_id: [1.5] },
       { eos_token_id: -1 },
+      { eos_token_id: 2 ** 31 },
+      { temperature: -0.1 },
+      { top_k: 1.5 },
+      { top_p: 0 },
+      { min_p: 2 },
+      { repetition_penalty: 0 },
       '{ "top_p": NaN }',
     ])
       await expect(open(bad)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
