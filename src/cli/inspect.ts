@@ -66,8 +66,10 @@ function summary(found: Inspection): string {
 function overview(found: Inspection): string[][] {
   const { plan } = found
   const types = Object.entries(found.types).map(([type, size]) => `${type} ${bytes(size)}`)
-  const windows = plan.kv.groups.map(
-    ({ layers, window }) => `${layers.length} ${window ? `with a window of ${window}` : 'full'}`,
+  const layers = new Map<number, number>()
+  for (const { layers: group, window } of plan.kv.groups) layers.set(window, (layers.get(window) ?? 0) + group.length)
+  const windows = [...layers].map(([window, count]) =>
+    window ? `${count} layers with a window of ${window}` : `${count} layers see all`,
   )
   return [
     ['architecture', found.architecture],
@@ -76,7 +78,7 @@ function overview(found: Inspection): string[][] {
     ['types', types.join(', ')],
     ['vocabulary', `${found.vocabSize} tokens`],
     ['context', `${found.contextLength} positions`],
-    ['attention', `layers by group: ${windows.join(', ')}; ${plan.kv.nKvHeads} KV heads of ${plan.kv.headDim}`],
+    ['attention', `${windows.join(', ')}; ${plan.kv.nKvHeads} KV heads of ${plan.kv.headDim}`],
     ['generation', short(found.generation)],
     ['chat template', found.hasChatTemplate ? 'yes' : 'no'],
     ['plan', `${plan.steps.length} steps; --plan prints them, --graph draws them`],
