@@ -1,0 +1,97 @@
+// The clean-room test: packs infernode, installs the tarball in an empty folder with scripts off, and does the main job there as a
+// user would, from ESM, CommonJS, TypeScript and the command line. `--tarball FILE` takes a tarball that is already packed.
+import { mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { binOf, capture, cleanEnv, fail, packageJson, root } from './toolchain.mjs'
+
+const { values } = parseArgs({ options: { tarball: { type: 'string' }, node: { type: 'string', default: process.execPath } } })
+const maxTarballBytes = 8e6
+
+const room = realpathSync(mkdtempSync(join(tmpdir(), 'infernode-clean-room-')))
+const results = []
+
+/** Runs one step; prints its name, and all that it said if it failed. */
+async function step(name, action) {
+  let problem
+  try {
+    problem = await action()
+  } catch (cause) {
+    problem = cause.stack
+  }
+  console.log(`${problem ? 'FAILED' : 'ok    '}  ${name}`)
+  if (problem) console.log(String(problem).trim().replace(/^/gm, '        '))
+  results.push(!problem)
+}
+
+/** A command in the clean room, without a trace of the clone in its environment. Returns what is wrong, if anything. */
+async function succeeds(command, args, expected) {
+  const env = cleanEnv()
+  for (const name of Object.keys(env)) if (/^(npm_|NODE_PATH$|INFERNODE_)/.test(name) && !/^npm_config_(cache|userconfig)$/.test(name)) delete env[name]
+  const { status, output } = await capture(command, args, { cwd: room, env })
+  if (status !== 0) return `${[command, ...args].join(' ')}: status ${status}\n${output}`
+  return expected && !expected.test(output) ? `the output does not match ${expected}:\n${output}` : undefined
+}
+
+const write = (name, text) => writeFileSync(join(room, name), text)
+
+/** The main job in six lines; whatever comes before `Model` is the language's own way to import it. */
+const mainJob = (imports) => `${imports}
+async function main()RETURNS {
+  const model = await Model.load()
+  let streamed = ''
+  for await (const piece of model.generate('Once upon a time', { maxTokens: 24, seed: 7 })) streamed += piece.text
+  const { text, usage } = await model.generate('Once upon a time', { maxTokens: 24, seed: 7 }).result()
+  if (streamed === '' || text !== streamed) throw new Error(\`streamed \${JSON.stringify(streamed)}, result \${JSON.stringify(text)}\`)
+  await model.dispose()
+  console.log('main job done', JSON.stringify(usage))
+}
+main().catch((cause: unknown) => { console.error(cause); process.exitCode = 1 })
+`
+const javaScript = (imports) => mainJob(imports).replace('RETURNS', '').replace(': unknown', '')
+const typeScript = (imports) => mainJob(imports).replace('RETURNS', ': Promise<void>')
+const done = /main job done/
+
+async function pack() {
+  if (values.tarball) return resolve(values.tarball)
+  // stdout is the JSON; what prepare and prepack say goes to stderr, and all of it is in `output` when something fails.
+  const { status, output } = await capture('npm', ['pack', '--pack-destination', room])
+  if (status !== 0) throw new Error(`npm pack failed:\n${output}`)
+  return join(room, `${packageJson.name}-${packageJson.version}.tgz`)
+}
+
+async function main() {
+  const tarball = await pack()
+  const { size } = statSync(tarball)
+  const node = values.node
+  write('package.json', JSON.stringify({ name: 'clean-room', version: '1.0.0', private: true }))
+  write('esm.mjs', javaScript(`import { Model } from 'infernode'`))
+  write('common.cjs', javaScript(`const { Model } = require('infernode')`))
+  write('typed.mts', typeScript(`import { Model } from 'infernode'`))
+  write('typed-common.cts', typeScript(`import { Model } from 'infernode'`))
+  const compilerOptions = { target: 'ES2023', module: 'NodeNext', strict: true, exactOptionalPropertyTypes: true, types: ['node'], skipLibCheck: false }
+  write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['typed.mts', 'typed-common.cts'] }))
+
+  await step(`the tarball is ${(size / 1e6).toFixed(2)} MB, at most ${maxTarballBytes / 1e6}`, () => size > maxTarballBytes && 'too big')
+  await step('publint finds nothing', () =>
+    succeeds(process.execPath, [binOf('publint'), 'run', tarball, '--strict', '--pack', 'false']))
+  await step('attw finds nothing', () =>
+    succeeds(process.execPath, [binOf('@arethetypeswrong/cli', 'attw'), tarball, '--ignore-rules', 'cjs-resolves-to-esm']))
+  await step('npm install of the tarball, scripts off', () => succeeds('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', tarball]))
+  await step('the main job from ESM', () => succeeds(node, ['esm.mjs'], done))
+  await step('the main job from CommonJS', () => succeeds(node, ['common.cjs'], done))
+
+  // The compiler and Node's types come from the clone; infernode's types only from the tarball.
+  symlinkSync(join(root, 'node_modules', '@types'), join(room, 'node_modules', '@types'), 'dir')
+  await step('TypeScript accepts the packed types', () => succeeds(process.execPath, [binOf('typescript', 'tsc'), '-p', 'tsconfig.json']))
+  await step('the main job from TypeScript', () => succeeds(node, ['typed.mjs'], done))
+  await step('the main job from TypeScript as CommonJS', () => succeeds(node, ['typed-common.cjs'], done))
+  await step('npx infernode generate', () =>
+    succeeds('npx', ['--no', 'infernode', 'generate', 'Once upon a time', '--max-tokens', '16'], /tokens\/s|tok\/s/))
+}
+
+await main().catch(fail).finally(() => rmSync(room, { recursive: true, force: true }))
+const failed = results.filter((passed) => !passed).length
+console.log(`${results.length - failed} passed, ${failed} failed`)
+process.exitCode = failed > 0 ? 1 : 0
