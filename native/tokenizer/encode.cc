@@ -159,7 +159,7 @@ class Tokenizer::Session {
     const size_t first = spans();
     std::string_view left = stretch.text;
     while (!left.empty()) {
-      const std::string_view word = left.substr(0, tokenizer_.words_are_separate_ ? word_end(left) : left.size());
+      const std::string_view word = left.substr(0, word_end(left));
       INFERNODE_TRY(encode_word(stretch, word));
       left.remove_prefix(word.size());
     }
@@ -167,11 +167,14 @@ class Tokenizer::Session {
     return {};
   }
 
-  // Marks, then everything up to the next mark.
-  static size_t word_end(std::string_view text) {
+  // Marks, then everything up to the next mark that no piece can join to what is before it.
+  size_t word_end(std::string_view text) const {
     size_t at = 0;
-    while (text.substr(at, 3) == kSpaceMark) at += 3;
-    return std::min(text.find(kSpaceMark, at), text.size());
+    do {
+      while (text.substr(at, 3) == kSpaceMark) at += 3;
+      at = std::min(text.find(kSpaceMark, at), text.size());
+    } while (at < text.size() && tokenizer_.joins_space_mark_[static_cast<unsigned char>(text[at - 1])]);
+    return at;
   }
 
   Status encode_word(const Stretch& stretch, std::string_view word) {

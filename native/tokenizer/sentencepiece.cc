@@ -15,7 +15,7 @@ class SentencePieceModel final : public SubwordModel {
  public:
   SentencePieceModel(const Vocabulary& vocabulary, const SentencePieceOptions& options) : vocabulary_(vocabulary), options_(options) {}
 
-  Status prepare(std::string_view source_name, bool& words_are_separate) {
+  Status prepare(std::string_view source_name, std::array<bool, 256>& joins_space_mark) {
     const int32_t size = static_cast<int32_t>(vocabulary_.size());
     INFERNODE_ASSIGN(ranks, Array<uint32_t>::make(static_cast<size_t>(size), "the vocabulary"));
     INFERNODE_ASSIGN(scores, Array<float>::make(static_cast<size_t>(size), "the vocabulary"));
@@ -23,7 +23,6 @@ class SentencePieceModel final : public SubwordModel {
     // Ranks instead of scores: the highest score is 0, equal scores have equal ranks.
     std::sort(scores.begin(), scores.end(), [](float a, float b) { return a > b; });
     const float* distinct_end = std::unique(scores.begin(), scores.end());
-    words_are_separate = true;
     for (int32_t id = 0; id < size; id++) {
       const float* found =
           std::lower_bound(static_cast<const float*>(scores.data()), distinct_end, vocabulary_.score(id), [](float a, float b) { return a > b; });
@@ -32,7 +31,7 @@ class SentencePieceModel final : public SubwordModel {
       const std::string_view piece = vocabulary_.piece(id);
       longest_ = std::max(longest_, piece.size());
       for (size_t at = piece.find(kSpaceMark, 1); at != std::string_view::npos; at = piece.find(kSpaceMark, at + 1))
-        if (!piece.substr(0, at).ends_with(kSpaceMark)) words_are_separate = false;
+        if (!piece.substr(0, at).ends_with(kSpaceMark)) joins_space_mark[static_cast<unsigned char>(piece[at - 1])] = true;
     }
     ranks_ = std::move(ranks);
     for (int b = 0; b < 256; b++) {
@@ -100,7 +99,7 @@ class SentencePieceModel final : public SubwordModel {
 Result<SentencePiece> make_sentencepiece(const Vocabulary& vocabulary, const SentencePieceOptions& options, std::string_view source_name) {
   auto model = std::make_unique<SentencePieceModel>(vocabulary, options);
   SentencePiece made;
-  INFERNODE_TRY(model->prepare(source_name, made.words_are_separate));
+  INFERNODE_TRY(model->prepare(source_name, made.joins_space_mark));
   made.model = std::move(model);
   return made;
 }

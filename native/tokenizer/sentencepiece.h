@@ -1,6 +1,7 @@
 // SentencePiece's BPE as GGUF files carry it: pieces with scores, and single bytes for what has no piece. arXiv:1808.06226.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string_view>
 
@@ -16,8 +17,9 @@ struct SentencePieceOptions {
 
 struct SentencePiece {
   std::unique_ptr<SubwordModel> model;
-  // No piece has a space mark behind another character, so that text may be cut before each word: the result is the same.
-  bool words_are_separate = true;
+  // The last bytes of characters that a space mark follows inside of some piece. Before any other space mark, text may be cut
+  // into words without changing the result: nothing merges across.
+  std::array<bool, 256> joins_space_mark{};
 };
 
 // `vocabulary` must outlive the model. TOKENIZER_INVALID if bytes are missing and there is no unknown token.

@@ -54,7 +54,7 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::make(const json::Value& desc
     options.unknown_id = unknown_id;
     INFERNODE_ASSIGN(made, make_sentencepiece(vocabulary, options, source));
     tokenizer->model_ = std::move(made.model);
-    tokenizer->words_are_separate_ = made.words_are_separate;
+    tokenizer->joins_space_mark_ = made.joins_space_mark;
     tokenizer->space_marks_ = true;
   }
   for (const json::Value name : description.get("normalizer").elements()) {

@@ -1,6 +1,7 @@
 // Text to token ids and back. A tokenizer is made from a description (src/tokenizer/description.ts) and never changes afterwards.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -70,9 +71,10 @@ class Tokenizer {
   AddedTokens added_raw_, added_normalized_;
   std::vector<int32_t> before_, after_;
   bool nfc_ = false;
-  // SentencePiece: spaces are spelled U+2581, one is added at the front, and words may be encoded one by one.
-  bool space_marks_ = false, words_are_separate_ = false;
-  // Byte-level BPE adds a plain space instead.
+  // SentencePiece spells spaces as U+2581; see SentencePiece::joins_space_mark.
+  bool space_marks_ = false;
+  std::array<bool, 256> joins_space_mark_{};
+  // A space goes before a text, and after each added token.
   bool add_space_prefix_ = false;
   // Offsets leave out the spaces at both ends of a token; `keeps_first_` all but one at the start of the text.
   bool trims_offsets_ = false, trim_keeps_first_ = false;
