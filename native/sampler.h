@@ -68,17 +68,18 @@ class Sampler {
   static bool before(const Candidate& a, const Candidate& b) { return a.key < b.key || (a.key == b.key && a.id < b.id); }
 
   void penalize(float* logits);
-  void forget(int32_t token);
   Result<int32_t> draw(float* logits, uint64_t position, float largest);
-  float candidates_from(const float* weights, uint64_t total) const;
   Status gather(const float* weights, float threshold);
-  void keep_top_p(uint64_t total);
+  void keep_first(size_t n);
+  void keep_mass(uint64_t mass);
+  void keep_min_p();
   void keep_typical();
   uint64_t candidate_mass() const;
   size_t reach(uint64_t mass);
 
   SamplingOptions options_;
   size_t vocab_size_ = 0;
+  Array<float> raw_;  // the model's own logits, if log-probabilities of them are asked for
   Array<Candidate> candidates_;
   size_t n_candidates_ = 0;
 

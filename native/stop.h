@@ -32,13 +32,14 @@ class StopMatcher {
     char byte = 0;
   };
   int32_t child(int32_t node, char byte) const;
-  int32_t add_child(int32_t node, char byte);
+  int32_t add_child(int32_t parent, char byte);
+  int32_t next(int32_t state, char byte) const;
 
   std::vector<std::string> stops_;
   std::vector<Node> nodes_;
   int32_t state_ = 0;
   int matched_ = -1;
-  std::string held_;  // nodes_[state_].depth bytes between calls
+  std::string held_;  // between calls nodes_[state_].depth bytes: what the text ends with
 };
 
 }  // namespace infernode

@@ -77,6 +77,7 @@ class ThreadPool {
     int number;
     std::atomic<uint32_t> runs{0};  // how many runs it was called to
     std::atomic<uint32_t> asleep{0};
+    Barrier::Patience patience;  // for the next run, apart from that within one: a long pause says nothing about the ops
     StartedThread thread;
   };
 

@@ -1,0 +1,120 @@
+// Reads cpuid and xgetbv. Names are those of the compilers' flags, which the isa.cmake files use too.
+#include "cpu/cpu_features.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace infernode::cpu {
+
+namespace {
+
+#if defined(__x86_64__)
+
+struct Registers {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+// All zero for a leaf that the CPU does not have.
+Registers cpuid(uint32_t leaf, uint32_t subleaf = 0) {
+  Registers r;
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
+  return r;
+}
+
+// Which registers the operating system saves when it switches threads (Intel SDM vol. 1 §13.3).
+uint64_t saved_state() {
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t{high} << 32 | low;
+}
+
+// An instruction that the CPU has is of no use while the registers that it needs are not saved.
+enum class State { kSse, kAvx, kAvx512 };
+constexpr uint64_t kAvxState = 0x06;     // xmm, the upper halves of ymm
+constexpr uint64_t kAvx512State = 0xe6;  // and masks, the upper halves of zmm, zmm16 to zmm31
+
+struct Bit {
+  const char* name;
+  uint32_t leaf, subleaf;
+  uint32_t Registers::* where;
+  int bit;
+  State state;
+};
+
+constexpr Bit kBits[] = {
+    {"sse4.2", 1, 0, &Registers::ecx, 20, State::kSse},
+    {"popcnt", 1, 0, &Registers::ecx, 23, State::kSse},
+    {"avx", 1, 0, &Registers::ecx, 28, State::kAvx},
+    {"f16c", 1, 0, &Registers::ecx, 29, State::kAvx},
+    {"fma", 1, 0, &Registers::ecx, 12, State::kAvx},
+    {"avx2", 7, 0, &Registers::ebx, 5, State::kAvx},
+    {"bmi2", 7, 0, &Registers::ebx, 8, State::kSse},
+    {"avxvnni", 7, 1, &Registers::eax, 4, State::kAvx},
+    {"avx512f", 7, 0, &Registers::ebx, 16, State::kAvx512},
+    {"avx512dq", 7, 0, &Registers::ebx, 17, State::kAvx512},
+    {"avx512bw", 7, 0, &Registers::ebx, 30, State::kAvx512},
+    {"avx512vl", 7, 0, &Registers::ebx, 31, State::kAvx512},
+    {"avx512vbmi", 7, 0, &Registers::ecx, 1, State::kAvx512},
+    {"avx512vnni", 7, 0, &Registers::ecx, 11, State::kAvx512},
+    {"avx512fp16", 7, 0, &Registers::edx, 23, State::kAvx512},
+    {"avx512bf16", 7, 1, &Registers::eax, 5, State::kAvx512},
+};
+
+std::vector<std::string> detect_names() {
+  const bool has_xgetbv = cpuid(1).ecx >> 27 & 1;
+  const uint64_t saved = has_xgetbv ? saved_state() : 0;
+  std::vector<std::string> names;
+  for (const Bit& bit : kBits) {
+    const uint64_t needed = bit.state == State::kAvx512 ? kAvx512State : bit.state == State::kAvx ? kAvxState : 0;
+    if ((saved & needed) != needed) continue;
+    if (cpuid(bit.leaf, bit.subleaf).*bit.where >> bit.bit & 1) names.push_back(bit.name);
+  }
+  return names;
+}
+
+std::string detect_model() {
+  if (__get_cpuid_max(0x80000000, nullptr) < 0x80000004) return "";
+  char text[49] = {};
+  for (uint32_t i = 0; i < 3; i++) {
+    const Registers r = cpuid(0x80000002 + i);
+    std::memcpy(text + 16 * i, &r, 16);
+  }
+  // Padded with spaces, in front on some CPUs.
+  std::string model(text);
+  model.erase(0, model.find_first_not_of(' '));
+  model.erase(model.find_last_not_of(' ') + 1);
+  return model;
+}
+
+#else
+
+// Other architectures build the scalar variant alone. The ISA folders of aarch64 will bring its features with them: getauxval
+// (AT_HWCAP, AT_HWCAP2) on Linux, sysctlbyname("hw.optional.arm…") on macOS.
+std::vector<std::string> detect_names() { return {}; }
+std::string detect_model() { return ""; }
+
+#endif
+
+}  // namespace
+
+CpuFeatures CpuFeatures::detect() { return CpuFeatures(detect_names(), detect_model()); }
+
+std::string CpuFeatures::missing(std::string_view needs) const {
+  std::string absent;
+  while (!needs.empty()) {
+    const size_t end = std::min(needs.find(' '), needs.size());
+    const std::string_view name = needs.substr(0, end);
+    needs.remove_prefix(std::min(end + 1, needs.size()));
+    if (name.empty() || std::find(names_.begin(), names_.end(), name) != names_.end()) continue;
+    if (!absent.empty()) absent += ' ';
+    absent += name;
+  }
+  return absent;
+}
+
+}  // namespace infernode::cpu
