@@ -52,10 +52,7 @@ export function findProducers(graph: Graph): number[] {
   return producers
 }
 
-/**
- * One label for steps that became one: what differs goes into braces, whole words at a time.
- * 'a.q_proj', 'a.k_proj' → 'a.{q,k}_proj'; 'a.o_proj', 'a.add' → 'a.{o_proj,add}'.
- */
+/** One label for steps that became one: what differs goes into braces, whole words at a time. 'a.q_proj', 'a.k_proj' → 'a.{q,k}_proj'. */
 export function joinLabels(labels: readonly string[]): string {
   if (labels.every((label) => label === labels[0])) return labels[0] ?? ''
   const words = labels.map((label) => label.split(/(?<=[._])|(?=_)/))

@@ -1,5 +1,5 @@
 /** swiglu and geglu of a grouped gate and up become the group's epilogue, so that neither is written to memory. */
-import { absent, countReaders, findProducers, type Graph, type GraphStep, joinLabels, listOf } from '../graph.js'
+import { absent, countReaders, findProducers, type Graph, type GraphStep, listOf } from '../graph.js'
 
 /** Only where gate and up are the two outputs of one linear and nobody else reads them. The step stays where the linear was. */
 export function foldActivation(graph: Graph): Graph {
@@ -18,7 +18,7 @@ export function foldActivation(graph: Graph): Graph {
     const bias = listOf(linear.weights.bias)
     steps[at] = {
       ...linear,
-      label: joinLabels([linear.label, step.label]),
+      label: `${linear.label} + ${step.op}`,
       weights: {
         weight: places.map((i) => listOf(linear.weights.weight)[i]!),
         ...(bias.length > 0 ? { bias: places.map((i) => bias[i] ?? absent) } : {}),

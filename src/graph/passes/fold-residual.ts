@@ -1,5 +1,5 @@
 /** The add of a residual stream to a linear's result becomes the linear's epilogue: one pass over memory less. */
-import { countReaders, findProducers, type Graph, type GraphStep, joinLabels, listOf } from '../graph.js'
+import { countReaders, findProducers, type Graph, type GraphStep, listOf } from '../graph.js'
 
 /** Only where the linear has one weight and nobody else reads its result. The step stands where the add was: both inputs exist there. */
 export function foldResidual(graph: Graph): Graph {
@@ -18,7 +18,7 @@ export function foldResidual(graph: Graph): Graph {
       if (listOf(linear.weights.weight).length !== 1) continue
       steps[index] = {
         ...linear,
-        label: joinLabels([linear.label, step.label]),
+        label: `${linear.label} + ${step.op}`,
         inputs: { ...linear.inputs, residual },
         outputs: { out: listOf(step.outputs.out) },
         attributes: { epilogue: 'add' },
