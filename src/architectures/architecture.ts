@@ -59,8 +59,7 @@ const silu = ['silu', 'swish']
 export async function readDecoderConfig(checkpoint: Checkpoint, defaults: DecoderDefaults = {}): Promise<DecoderConfig> {
   const fields = configFields(checkpoint)
   const config = fields.from === 'hf' ? fromHuggingFace(fields, defaults) : fromGguf(fields, checkpoint, defaults)
-  const { dim, nHeads, nKvHeads, headDim } = config
-  fields.expect('dim', dim % 2 === 0, `is odd: ${dim}`)
+  const { nHeads, nKvHeads, headDim } = config
   fields.expect('nKvHeads', nHeads % nKvHeads === 0, `${nKvHeads} KV heads cannot be shared by ${nHeads} heads`)
   fields.expect('headDim', headDim % 2 === 0, `is odd: ${headDim}; rotary positions turn pairs`)
   const ropeDim = fields.from === 'gguf' ? fields.count('ropeDim', { fallback: headDim }) : headDim
@@ -89,7 +88,6 @@ function fromHuggingFace(fields: ConfigFields, defaults: DecoderDefaults): Omit<
   fields.expectNeutral('partial_rotary_factor', 1)
   fields.expectNeutral('attn_logit_softcapping', 0)
   fields.expectNeutral('final_logit_softcapping', 0)
-  fields.expectNeutral('is_decoder', true, [false])
   const allowed = defaults.activations ?? silu
   for (const name of ['hidden_act', 'hidden_activation']) fields.expectOneOf(name, allowed)
   const window = defaults.window === 'everyLayer' ? fields.count('window', { fallback: 0, zero: true }) : 0
