@@ -24,10 +24,15 @@ export async function buildNative() {
     throw new Error(`the native addon does not compile.\n${output.split('\n').slice(Math.max(0, first - 2)).slice(0, 60).join('\n')}`)
   }
 
+  // Node provides symbols that the linker cannot see, so it lets any be missing; loading does not.
+  const built = join(tree, 'Release', 'infernode.node')
+  const loaded = await capture(process.execPath, ['-e', 'require(process.argv[1])', built])
+  if (loaded.status !== 0) throw new Error(`the native addon does not load.\n${loaded.output.trim()}`)
+
   // A rename, so that a process that has the old addon mapped keeps it. node-gyp-build takes the first .node that it finds there.
   const folder = join(root, 'build', 'Release')
   mkdirSync(folder, { recursive: true })
-  copyFileSync(join(tree, 'Release', 'infernode.node'), join(folder, 'infernode.node.new'))
+  copyFileSync(built, join(folder, 'infernode.node.new'))
   renameSync(join(folder, 'infernode.node.new'), join(folder, 'infernode.node'))
   const warnings = output.split('\n').filter((line) => /warning:/.test(line))
   if (warnings.length > 0) console.warn(warnings.join('\n'))
