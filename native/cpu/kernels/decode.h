@@ -15,6 +15,7 @@
 #include "quant/q5_k.h"
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
+#include "simd.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
@@ -25,13 +26,24 @@ void decode_blocks(const std::byte* row, size_t first, size_t n, float* out) {
   for (size_t i = 0; i < n; i += Block::kValues) decode(*blocks++, out + i);
 }
 
+// f16 and bf16, a vector at once. (One lane cannot read elements at odd addresses.)
+template <class Block, class Element>
+void decode_halves(const std::byte* row, size_t first, size_t n, float* out) {
+  if constexpr (F32::lanes == 1) {
+    decode_blocks<Block>(row, first, n, out);
+  } else {
+    const Element* elements = reinterpret_cast<const Element*>(row) + first;
+    for (size_t i = 0; i < n; i += F32::lanes) store(out + i, load(elements + i, n - i), n - i);
+  }
+}
+
 // out[0 … n) = values first … first + n of a row; both are multiples of the type's block.
 // i32 and activations are no weights: their rows decode to nothing (plans with them are refused before).
 inline void decode_values(TensorType type, const std::byte* row, size_t first, size_t n, float* out) {
   switch (type) {
     case TensorType::kF32: return decode_blocks<quant::F32>(row, first, n, out);
-    case TensorType::kF16: return decode_blocks<quant::F16>(row, first, n, out);
-    case TensorType::kBf16: return decode_blocks<quant::Bf16>(row, first, n, out);
+    case TensorType::kF16: return decode_halves<quant::F16, F16>(row, first, n, out);
+    case TensorType::kBf16: return decode_halves<quant::Bf16, Bf16>(row, first, n, out);
     case TensorType::kQ4_0: return decode_blocks<quant::Q4_0>(row, first, n, out);
     case TensorType::kQ4_1: return decode_blocks<quant::Q4_1>(row, first, n, out);
     case TensorType::kQ5_0: return decode_blocks<quant::Q5_0>(row, first, n, out);

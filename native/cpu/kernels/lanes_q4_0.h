@@ -14,7 +14,7 @@ struct Q4_0Lanes {
 
   template <bool kFull>
   INFERNODE_INLINE static Ints weights(const Block* blocks) {
-    return join<kFull>([&](int i) { return nibbles(blocks[i].q); });
+    return (load_twice<kFull>(blocks[0].q, blocks[kFull].q) >> for_halves(0, 4)) & 0x0f0f0f0f;
   }
 };
 

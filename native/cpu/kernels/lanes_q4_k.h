@@ -15,12 +15,8 @@ struct Q4_KLanes {
 
   // Values step * kStep … of a super-block.
   INFERNODE_INLINE static Ints weights(const Block& block, size_t step) {
-    return join<true>([&](size_t i) {
-             const size_t sub = step * (kStep / 32) + i;
-             const Piece q = piece(block.q + sub / 2 * 32);
-             return sub % 2 ? _mm256_srli_epi16(q, 4) : q;
-           }) &
-           all_ints(0x0f0f0f0f);
+    const size_t sub = step * (kStep / 32);
+    return (load_repeated(block.q + sub / 2 * 32) >> for_pieces(sub % 2 * 4, 4)) & 0x0f0f0f0f;
   }
 
   // scales[j] of sub-block j; pairs[j] (16-bit halves) is what the sums of the activations' 16s 2j and 2j + 1 are weighted with.

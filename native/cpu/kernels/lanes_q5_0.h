@@ -14,11 +14,11 @@ struct Q5_0Lanes {
 
   template <bool kFull>
   INFERNODE_INLINE static Ints weights(const Block* blocks) {
-    return join<kFull>([&](int i) {
-      uint32_t high;
-      __builtin_memcpy(&high, blocks[i].high, sizeof high);
-      return nibbles(blocks[i].q) | bits_as(high, 16);
-    });
+    uint32_t high[2];
+    __builtin_memcpy(&high[0], blocks[0].high, sizeof high[0]);
+    __builtin_memcpy(&high[1], blocks[kFull].high, sizeof high[1]);
+    const Ints nibbles = (load_twice<kFull>(blocks[0].q, blocks[kFull].q) >> for_halves(0, 4)) & 0x0f0f0f0f;
+    return set_bits(nibbles, high[0], high[1], 16);
   }
 };
 

@@ -15,17 +15,12 @@ struct Q6_KLanes {
   static constexpr bool kHasMin = false;
 
   INFERNODE_INLINE static Ints weights(const Block& block, size_t step) {
-    return join<true>([&](size_t i) {
-      const size_t sub = step * (kStep / 32) + i, half = sub / 4, part = sub % 4;
-      const Piece low = piece(block.low + half * 64 + part % 2 * 32), high = piece(block.high + half * 32);
-      const Piece nibbles = (part / 2 ? _mm256_srli_epi16(low, 4) : low) & piece_of(15);
-      // The two bits to places 4 and 5.
-      const Piece bits = part == 0   ? _mm256_slli_epi16(high, 4)
-                         : part == 1 ? _mm256_slli_epi16(high, 2)
-                         : part == 2 ? high
-                                     : _mm256_srli_epi16(high, 2);
-      return nibbles | (bits & piece_of(0x30));
-    });
+    const int half = static_cast<int>(step * kStep / 128), part = static_cast<int>(step * kStep % 128 / 32);
+    const Ints low = load_ints(block.low + half * 64 + part % 2 * 32) >> (part / 2 * 4);
+    const Ints high = load_repeated(block.high + half * 32);
+    // Each part has its own two bits of `high`: to places 4 and 5 with them.
+    const Ints bits = part < 2 ? high << for_pieces(4 - 2 * part, 2 - 2 * part) : high >> for_pieces(2 * part - 4, 2 * part - 2);
+    return (low & 0x0f0f0f0f) | (bits & 0x30303030);
   }
 
   // As of q4_k; pairs repair the offset of the stored values. There is no minimum.

@@ -12,10 +12,12 @@ struct Q8_0Lanes {
   static constexpr int kStored = 255;           // the largest stored weight
   static constexpr int kOffset = kByteOffset;  // what is added to a weight as the tile stores it
 
+  static constexpr int32_t kFlip = kByteOffset == 128 ? static_cast<int32_t>(0x80808080) : 0;  // adds 128 to every byte
+
   // The weights of one block, or of kStep / 32 neighbours if kFull.
   template <bool kFull>
   INFERNODE_INLINE static Ints weights(const Block* blocks) {
-    return join<kFull>([&](int i) { return piece(blocks[i].q) ^ piece_of(kByteOffset); });
+    return load_pieces<kFull>(blocks[0].q, blocks[kFull].q) ^ all_ints(kFlip);
   }
 };
 

@@ -13,6 +13,7 @@ static_assert(kItemRows % kPanelRows == 0);
 
 // Values of K that a panel holds. Few tokens: long pieces, so that the file is read in long runs. Many: a panel that stays in L1
 // beside the activations, for each of its bytes is read once per register tile.
+constexpr size_t kStreamedTokens = 2;  // so many are multiplied one by one, without a panel
 constexpr size_t kFewTokens = 16;
 INFERNODE_INLINE size_t panel_values(size_t n_tokens) { return n_tokens <= kFewTokens ? 4096 : 1024; }
 // A super-block of 256 weights takes 256 bytes, 16 scales and 8 pairs of 4 bytes, and two f32.
@@ -33,16 +34,22 @@ INFERNODE_INLINE void prefetch_next(const RowGroup& rows, size_t row_offset) {
   for (size_t i = 0; i < kLanes * kBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
 }
 
-// Calls tile.template run<n>(first token) for tiles of at most kTokens until n_tokens are done.
+// Calls tile.template run<n>(first token) for n <= kTokens.
+template <size_t kTokens, class Tile>
+INFERNODE_INLINE void run_tile(const Tile& tile, size_t n, size_t token) {
+  if constexpr (kTokens > 1)
+    if (n < kTokens) return run_tile<kTokens - 1>(tile, n, token);
+  tile.template run<kTokens>(token);
+}
+// Covers n_tokens with the fewest tiles of at most kTokens, of nearly equal sizes: a small tile cannot keep the multipliers busy.
 template <size_t kTokens, class Tile>
 INFERNODE_INLINE void for_tokens(size_t n_tokens, const Tile& tile) {
-  size_t t = 0;
-  for (; t + kTokens <= n_tokens; t += kTokens) tile.template run<kTokens>(t);
-  constexpr size_t half = (kTokens + 1) / 2;
-  for (; t + half <= n_tokens; t += half) tile.template run<half>(t);
-  if constexpr (half > 2)
-    for (; t + 2 <= n_tokens; t += 2) tile.template run<2>(t);
-  for (; t < n_tokens; t++) tile.template run<1>(t);
+  size_t n_tiles = (n_tokens + kTokens - 1) / kTokens;
+  for (size_t t = 0; n_tiles > 0; n_tiles--) {
+    const size_t n = (n_tokens - t + n_tiles - 1) / n_tiles;
+    run_tile<kTokens>(tile, n, t);
+    t += n;
+  }
 }
 
 }  // namespace

@@ -116,7 +116,7 @@ struct BlockTile {
 template <class Type>
 void multiply_blocks(const Product& p) {
   const size_t n_blocks = p.weight.cols / 32;
-  if (p.x.n <= 1) {
+  if (p.x.n <= kStreamedTokens) {
     for (size_t first = 0; first < p.n_rows; first += kLanes) {
       const RowGroup rows = row_group(p, first);
       const auto stream = rows.last + 1 == kLanes ? stream_blocks<Type, true> : stream_blocks<Type, false>;

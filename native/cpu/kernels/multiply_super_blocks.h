@@ -141,7 +141,7 @@ struct SuperTile {
 template <class Type>
 void multiply_super_blocks(const Product& p) {
   const size_t n_blocks = p.weight.cols / 256;
-  if (p.x.n <= 1) {
+  if (p.x.n <= kStreamedTokens) {
     for (size_t first = 0; first < p.n_rows; first += kLanes) {
       const RowGroup rows = row_group(p, first);
       const auto stream = rows.last + 1 == kLanes ? stream_super_blocks<Type, true> : stream_super_blocks<Type, false>;

@@ -18,10 +18,17 @@ struct RowGroup {
   }
 };
 
-INFERNODE_INLINE uint16_t load_u16(const std::byte* p) {
-  uint16_t x;
-  __builtin_memcpy(&x, p, sizeof x);
-  return x;
+// The 16-bit words at `offset` of four rows, the first one lowest.
+template <bool kFull>
+INFERNODE_INLINE long long four_halves(const RowGroup& rows, size_t lane, size_t offset) {
+  uint64_t four = 0;
+#pragma GCC unroll 4
+  for (size_t i = 0; i < 4; i++) {
+    uint16_t half;
+    __builtin_memcpy(&half, rows.at<kFull>(lane + i) + offset, sizeof half);
+    four |= static_cast<uint64_t>(half) << (16 * i);
+  }
+  return static_cast<long long>(four);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // One weight row per 32-bit lane, eight at once: loading, turning and adding up bytes for the matmul tiles. No dot product yet.
 #pragma once
 
-#include "cpu/isa/avx2/pieces.h"
+#include <immintrin.h>
+
 #include "cpu/kernels/row_group.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -33,10 +34,27 @@ INFERNODE_INLINE Floats halves_to_floats(Ints x) {
   return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
 }
 
-// kStep values from pieces 0, 1, … of 32; only the first is there if not kFull, the rest is zero.
-template <bool kFull, class PieceAt>
-INFERNODE_INLINE Ints join(PieceAt piece_at) {
-  return Ints(piece_at(0));
+// 32 bytes at each of two addresses: here only the first fits. So it is with all that follows.
+template <bool kFull>
+INFERNODE_INLINE Ints load_pieces(const void* first, const void*) {
+  return load_ints(first);
+}
+// The same 32 bytes, as often as they fit.
+INFERNODE_INLINE Ints load_repeated(const void* p) { return load_ints(p); }
+// 16 bytes, twice.
+template <bool kFull>
+INFERNODE_INLINE Ints load_twice(const void* first, const void*) {
+  return Ints(_mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(first))));
+}
+// For all lanes; for every other 16 bytes.
+INFERNODE_INLINE Ints for_pieces(int a, int) { return all_ints(a); }
+INFERNODE_INLINE Ints for_halves(int a, int b) { return Ints{a, a, a, a, b, b, b, b}; }
+// Sets `value` in byte i where bit i is set.
+INFERNODE_INLINE Ints set_bits(Ints bytes, uint32_t bits, uint32_t, uint8_t value) {
+  const __m256i byte_of = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit_of = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+  const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), byte_of) & bit_of;
+  return bytes | Ints(_mm256_cmpeq_epi8(spread, bit_of) & _mm256_set1_epi8(static_cast<char>(value)));
 }
 // The first kStep (or, if not kFull, 32) activations, the rest zero.
 template <bool kFull>
@@ -86,15 +104,10 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
   out[0] = sixteens[0] + sixteens[1];
 }
 
-// The f16 at `offset` of each row.
+// The f16 at `offset` of each row, put together in general registers: vector inserts would be shuffles, which are scarce.
 template <bool kFull>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  __m128i halves = _mm_setzero_si128();
-#define INFERNODE_INSERT(i) halves = _mm_insert_epi16(halves, load_u16(rows.at<kFull>(i) + offset), i)
-  INFERNODE_INSERT(0), INFERNODE_INSERT(1), INFERNODE_INSERT(2), INFERNODE_INSERT(3);
-  INFERNODE_INSERT(4), INFERNODE_INSERT(5), INFERNODE_INSERT(6), INFERNODE_INSERT(7);
-#undef INFERNODE_INSERT
-  return _mm256_cvtph_ps(halves);
+  return _mm256_cvtph_ps(_mm_set_epi64x(four_halves<kFull>(rows, 4, offset), four_halves<kFull>(rows, 0, offset)));
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
 template <bool kFull>

@@ -1,7 +1,8 @@
 // One weight row per 32-bit lane, sixteen at once: loading, turning and adding up bytes for the matmul tiles. No dot product yet.
 #pragma once
 
-#include "cpu/isa/avx2/pieces.h"
+#include <immintrin.h>
+
 #include "cpu/kernels/row_group.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -30,13 +31,33 @@ INFERNODE_INLINE Floats to_floats(Ints x) { return _mm512_cvtepi32_ps(__m512i(x)
 // The f16 in the lower half of each lane.
 INFERNODE_INLINE Floats halves_to_floats(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(__m512i(x))); }
 
-// kStep values from pieces 0, 1, … of 32; only the first is there if not kFull, the rest is zero.
-template <bool kFull, class PieceAt>
-INFERNODE_INLINE Ints join(PieceAt piece_at) {
-  if constexpr (kFull)
-    return Ints(_mm512_inserti64x4(_mm512_castsi256_si512(piece_at(0)), piece_at(1), 1));
-  else
-    return Ints(_mm512_zextsi256_si512(piece_at(0)));
+// 32 bytes at each of two addresses; only the first, then zeros, if not kFull. Masked broadcasts need no shuffle, unlike inserts,
+// and shuffles are what bounds streaming.
+template <bool kFull>
+INFERNODE_INLINE Ints load_pieces(const void* first, const void* second) {
+  const __m512i low = _mm512_zextsi256_si512(_mm256_loadu_si256(static_cast<const __m256i*>(first)));
+  if constexpr (!kFull) return Ints(low);
+  return Ints(_mm512_mask_broadcast_i64x4(low, 0xf0, _mm256_loadu_si256(static_cast<const __m256i*>(second))));
+}
+// The same 32 bytes, as often as they fit.
+INFERNODE_INLINE Ints load_repeated(const void* p) {
+  return Ints(_mm512_broadcast_i64x4(_mm256_loadu_si256(static_cast<const __m256i*>(p))));
+}
+// 16 bytes at each of two addresses, each twice; zeros for the second if not kFull.
+template <bool kFull>
+INFERNODE_INLINE Ints load_twice(const void* first, const void* second) {
+  const __m128i a = _mm_loadu_si128(static_cast<const __m128i*>(first));
+  if constexpr (!kFull) return Ints(_mm512_maskz_broadcast_i32x4(0x00ff, a));
+  const __m128i b = _mm_loadu_si128(static_cast<const __m128i*>(second));
+  return Ints(_mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(a), 0xff00, b));
+}
+// For the lanes of the first and of the second 32 bytes; for every other 16 bytes.
+INFERNODE_INLINE Ints for_pieces(int a, int b) { return Ints{a, a, a, a, a, a, a, a, b, b, b, b, b, b, b, b}; }
+INFERNODE_INLINE Ints for_halves(int a, int b) { return Ints{a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b}; }
+// Sets `value` in byte i where bit i is set: first for the first 32 bytes, second for the others.
+INFERNODE_INLINE Ints set_bits(Ints bytes, uint32_t first, uint32_t second, uint8_t value) {
+  const __mmask64 mask = static_cast<uint64_t>(second) << 32 | first;
+  return Ints(_mm512_mask_add_epi8(__m512i(bytes), mask, __m512i(bytes), _mm512_set1_epi8(static_cast<char>(value))));
 }
 // The first kStep (or, if not kFull, 32) activations, the rest zero.
 template <bool kFull>
@@ -44,7 +65,7 @@ INFERNODE_INLINE Ints load_activations(const int8_t* values) {
   if constexpr (kFull)
     return load_ints(values);
   else
-    return Ints(_mm512_zextsi256_si512(piece(values)));
+    return Ints(_mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values))));
 }
 
 // r[i] lane j ↔ r[j] lane i.
@@ -108,16 +129,12 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
   out[1] = Ints(_mm512_shuffle_i32x4(__m512i(low), __m512i(high), 0xdd));
 }
 
-// The f16 at `offset` of each row. Inserted one by one: stored and loaded again they would wait for the stores.
+// The f16 at `offset` of each row. Put together in general registers, four at once: vector inserts would be shuffles again, and
+// stored one by one and loaded together they would wait for the stores.
 template <bool kFull>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  __m128i low = _mm_setzero_si128(), high = low;
-#define INFERNODE_INSERT(i)                                                 \
-  low = _mm_insert_epi16(low, load_u16(rows.at<kFull>(i) + offset), i), \
-  high = _mm_insert_epi16(high, load_u16(rows.at<kFull>(8 + i) + offset), i)
-  INFERNODE_INSERT(0), INFERNODE_INSERT(1), INFERNODE_INSERT(2), INFERNODE_INSERT(3);
-  INFERNODE_INSERT(4), INFERNODE_INSERT(5), INFERNODE_INSERT(6), INFERNODE_INSERT(7);
-#undef INFERNODE_INSERT
+  const __m128i low = _mm_set_epi64x(four_halves<kFull>(rows, 4, offset), four_halves<kFull>(rows, 0, offset));
+  const __m128i high = _mm_set_epi64x(four_halves<kFull>(rows, 12, offset), four_halves<kFull>(rows, 8, offset));
   return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.

@@ -29,16 +29,23 @@ INFERNODE_INLINE Ints packed_scale(Ints scale) { return scale; }
 template <class Type, size_t kRuns, size_t kTokens>
 INFERNODE_INLINE void add_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
                                Ints (&sums)[kPanelGroups][kTokens]) {
+  // Few tokens make few chains of dependent additions: two for each sum then.
+  constexpr size_t chains = kTokens <= 3 ? 2 : 1;
+  Ints second[kPanelGroups][kTokens] = {};
 #pragma GCC unroll 8
   for (size_t run = 0; run < kRuns; run++) {
+    Ints(&into)[kPanelGroups][kTokens] = run % chains == 0 ? sums : second;
     __m512i w[kPanelGroups];
     for (size_t g = 0; g < kPanelGroups; g++) w[g] = __m512i(load_ints(panel + (run * kPanelGroups + g) * 64));
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) {
       const __m512i a = __m512i(all_of(x[t] + k + run * 4));
-      for (size_t g = 0; g < kPanelGroups; g++) sums[g][t] = Ints(_mm512_dpbusd_epi32(__m512i(sums[g][t]), w[g], a));
+      for (size_t g = 0; g < kPanelGroups; g++) into[g][t] = Ints(_mm512_dpbusd_epi32(__m512i(into[g][t]), w[g], a));
     }
   }
+  if constexpr (chains == 2)
+    for (size_t g = 0; g < kPanelGroups; g++)
+      for (size_t t = 0; t < kTokens; t++) sums[g][t] += second[g][t];
 }
 // sums[g][t] += scale[g] * (those dot products).
 template <class Type, size_t kRuns, size_t kTokens>
