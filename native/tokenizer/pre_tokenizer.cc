@@ -334,10 +334,11 @@ Status PreTokenizer::split_from(size_t pattern, std::string_view text, Call call
     return pass(start, end);
   }
   const Matcher matcher{end};
+  const bool over_bytes = patterns_[pattern] == SplitPattern::kByteDigitRuns;
   for (const char* p = begin; p < end;) {
     const char* stop = matcher.match(patterns_[pattern], p);
     if (!stop) {
-      p += decode(p, end).length;
+      p += over_bytes ? 1 : decode(p, end).length;
       continue;
     }
     if (gap < p) INFERNODE_TRY(pass(gap, p));
