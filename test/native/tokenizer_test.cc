@@ -149,3 +149,366 @@ TEST_CASE("tokenizer cases: real GGUF vocabularies give the reference's ids") {
     }
   }
 }
+
+// Hostile and unusual files
+
+namespace {
+
+// A folder for files that the tests write.
+struct Scratch {
+  std::string path = std::filesystem::temp_directory_path() / ("infernode-tokenizer-" + std::to_string(std::rand()));
+  Scratch() { std::filesystem::create_directories(path); }
+  ~Scratch() { std::filesystem::remove_all(path); }
+  std::string write(const std::string& name, const std::string& content) const {
+    std::ofstream(path + "/" + name, std::ios::binary) << content;
+    return path + "/" + name;
+  }
+};
+
+constexpr const char* kBpe = R"("model": {"kind": "bpe", "byteLevel": true, "ignoreMerges": false, "addSpacePrefix": false, "unknownPiece": null})";
+constexpr const char* kSpm = R"("model": {"kind": "spm", "addSpacePrefix": true, "unknownId": 0})";
+
+// A tokenizer.json with these parts; the description takes more members from `more`.
+Result<std::shared_ptr<const Tokenizer>> from_json(const Scratch& scratch, const std::string& vocab, const std::string& merges,
+                                                   const std::string& added = "[]", const std::string& more = "") {
+  const std::string file = scratch.write("tokenizer.json", "{\"added_tokens\": " + added + ", \"model\": {\"vocab\": " + vocab + ", \"merges\": " + merges + "}}");
+  return make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"" + file + "\"}, " + kBpe + more + "}");
+}
+
+std::string u64(uint64_t value) { return {reinterpret_cast<const char*>(&value), 8}; }
+
+struct GgufPart {
+  std::string bytes;
+  uint64_t count = 0;
+  GgufPart& add(const std::string& text) {
+    bytes += u64(text.size()) + text;
+    count++;
+    return *this;
+  }
+  template <class T>
+  GgufPart& number(T value) {
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+    count++;
+    return *this;
+  }
+};
+
+struct GgufFile {
+  GgufPart tokens, scores, types, merges;
+};
+
+Result<std::shared_ptr<const Tokenizer>> from_gguf(const Scratch& scratch, const GgufFile& parts, const char* model, const std::string& more = "") {
+  std::string bytes = "head", fields;
+  const auto place = [&](const char* name, const GgufPart& part) {
+    if (part.count == 0 && part.bytes.empty()) {
+      fields += std::string(", \"") + name + "\": null";
+      return;
+    }
+    fields += std::string(", \"") + name + "\": {\"offset\": " + std::to_string(bytes.size()) + ", \"bytes\": " + std::to_string(part.bytes.size()) +
+              ", \"count\": " + std::to_string(part.count) + "}";
+    bytes += part.bytes;
+  };
+  place("tokens", parts.tokens);
+  place("scores", parts.scores);
+  place("types", parts.types);
+  place("merges", parts.merges);
+  const std::string file = scratch.write("vocabulary.gguf", bytes);
+  return make("{\"vocab\": {\"from\": \"gguf\", \"file\": \"" + file + "\"" + fields + ", \"control\": []}, " + model + more + "}");
+}
+
+// <unk>, <s>, the 256 bytes, then these pieces with these scores.
+GgufFile spm_file(const std::vector<std::pair<std::string, float>>& pieces, int32_t kind = 1) {
+  GgufFile file;
+  const auto add = [&](const std::string& piece, float score, int32_t type) {
+    file.tokens.add(piece);
+    file.scores.number(score);
+    file.types.number(type);
+  };
+  add("<unk>", 0, 2);
+  add("<s>", 0, 3);
+  for (int b = 0; b < 256; b++) {
+    char name[8];
+    std::snprintf(name, sizeof name, "<0x%02X>", b);
+    add(name, 0, 6);
+  }
+  for (const auto& [piece, score] : pieces) add(piece, score, kind);
+  return file;
+}
+
+template <class T>
+ErrorCode code_of(const Result<T>& result) {
+  REQUIRE_FALSE(static_cast<bool>(result));
+  return result.error().code;
+}
+
+std::vector<int32_t> plain_ids(const Tokenizer& tokenizer, std::string_view text) {
+  return encode(tokenizer, text, {.add_special = false}).ids;
+}
+
+}  // namespace
+
+TEST_CASE("tokenizer.json files that do not hold together are refused") {
+  const Scratch scratch;
+  CHECK(from_json(scratch, R"({"a": 0, "b": 1, "ab": 2})", R"([["a", "b"]])"));
+  CHECK(from_json(scratch, R"({"a": 0, "b": 1, "ab": 2})", R"(["a b"])"));
+  const auto refused = [&](const char* vocab, const char* merges, const char* added = "[]", const std::string& more = "") {
+    CAPTURE(vocab);
+    CAPTURE(merges);
+    CAPTURE(added);
+    CHECK(code_of(from_json(scratch, vocab, merges, added, more)) == ErrorCode::kTokenizerInvalid);
+  };
+  refused("{}", "[]");
+  refused("[]", "[]");
+  refused("null", "[]");
+  refused(R"({"a": 0, "b": 1})", R"([["a", "b"]])");
+  refused(R"({"a": 0, "ab": 2})", R"([["a", "b"]])");
+  refused(R"({"a": 0, "b": 1, "ab": 2})", R"([["a", "b", "c"]])");
+  refused(R"({"a": 0, "b": 1, "ab": 2})", R"([["a", 1]])");
+  refused(R"({"a": 0, "b": 1, "ab": 2})", R"(["ab"])");
+  refused(R"({"a": 0, "b": 0})", "[]");
+  refused(R"({"a": 0, "a": 1})", "[]");
+  refused(R"({"a": -1})", "[]");
+  refused(R"({"a": 2147483647})", "[]");
+  refused(R"({"a": 9007199254740991})", "[]");
+  refused(R"({"a": 0})", "[]", R"([{"id": 0, "content": "b"}])");
+  refused(R"({"a": 0})", "[]", R"([{"id": 1, "content": "a"}])");
+  refused(R"({"a": 0})", "[]", R"([{"id": 1}])");
+  refused(R"({"a": 0})", "[]", R"([{"id": 900000000, "content": "b"}])");
+  refused(R"({"a": 0})", "[]", "[]", R"(, "before": [1])");
+  refused(R"({"a": 0})", "[]", "[]", R"(, "after": [null])");
+  CHECK(code_of(from_json(scratch, R"({"a": "0"})", "[]")) == ErrorCode::kFileCorrupt);
+  CHECK(code_of(from_json(scratch, R"({"a": 0.5})", "[]")) == ErrorCode::kFileCorrupt);
+  CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "before": ["a"])")) == ErrorCode::kFileCorrupt);
+  CHECK(code_of(from_json(scratch, R"({"a": 0)", "[]")) == ErrorCode::kFileCorrupt);
+  CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "preTokenizer": ["gpt3"])")) == ErrorCode::kTokenizerUnsupported);
+  CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "normalizer": ["nfkc"])")) == ErrorCode::kTokenizerUnsupported);
+}
+
+TEST_CASE("kinds that are not built yet are refused by name") {
+  const auto refused = [](const std::string& model) { return make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"x\"}, \"model\": " + model + "}"); };
+  CHECK(code_of(refused(R"({"kind": "wordpiece"})")) == ErrorCode::kTokenizerUnsupported);
+  CHECK(refused(R"({"kind": "unigram"})").error().details[2] == "unigram");
+  CHECK(refused(R"({"kind": "bpe", "byteLevel": false})").error().details[2] == "character BPE");
+  CHECK(code_of(refused(R"({"kind": "bpe", "byteLevel": true})")) == ErrorCode::kFileUnreadable);
+}
+
+TEST_CASE("GGUF vocabularies that do not hold together are refused") {
+  const Scratch scratch;
+  GgufFile good;
+  good.tokens.add("a").add("b").add("ab");
+  good.types.number(1).number(1).number(1);
+  good.merges.add("a b");
+  CHECK(from_gguf(scratch, good, kBpe));
+  const auto refused = [&](const GgufFile& file, const char* model = kBpe) {
+    const ErrorCode code = code_of(from_gguf(scratch, file, model));
+    CHECK((code == ErrorCode::kTokenizerInvalid || code == ErrorCode::kFileCorrupt));
+  };
+  GgufFile bad = good;
+  bad.tokens.bytes.resize(bad.tokens.bytes.size() - 1);
+  refused(bad);
+  bad = good;
+  bad.tokens.count = 1000000000;
+  refused(bad);
+  bad = good;
+  bad.tokens.count = 0;
+  refused(bad);
+  bad = good;
+  bad.tokens.count = 4;
+  refused(bad);
+  bad = good;
+  bad.tokens.bytes.replace(0, 8, u64(UINT64_MAX));
+  refused(bad);
+  bad = good;
+  bad.tokens.bytes.replace(0, 8, u64(1000));
+  refused(bad);
+  bad = good;
+  bad.tokens.add("a");
+  bad.types.number(1);
+  refused(bad);
+  bad = good;
+  bad.types.number(1);
+  refused(bad);
+  bad = good;
+  bad.types.bytes[0] = 7;
+  refused(bad);
+  bad = good;
+  bad.types.bytes[3] = '\x80';
+  refused(bad);
+  bad = good;
+  bad.merges.add("b a");
+  refused(bad);
+  bad = good;
+  bad.merges.add("ab");
+  refused(bad);
+  bad = good;
+  bad.merges.add("");
+  refused(bad);
+  bad = good;
+  bad.merges.count = 7;
+  refused(bad);
+  CHECK(code_of(make(R"({"vocab": {"from": "gguf", "file": ")" + scratch.path + R"(/vocabulary.gguf", "tokens": {"offset": 4, "bytes": 99999999, "count": 3}}, )" +
+                     kBpe + "}")) == ErrorCode::kFileCorrupt);
+  CHECK(code_of(make(R"({"vocab": {"from": "gguf", "file": ")" + scratch.path + R"(/vocabulary.gguf", "tokens": {"offset": -4, "bytes": 99, "count": 3}}, )" + kBpe +
+                     "}")) == ErrorCode::kFileCorrupt);
+  // SentencePiece: bytes must be there, or an unknown token; scores must be numbers.
+  GgufFile spm = spm_file({{"a", -1}});
+  CHECK(from_gguf(scratch, spm, kSpm));
+  bad = spm;
+  bad.scores.bytes.replace(0, 4, "\xFF\xFF\xFF\x7F");
+  refused(bad, kSpm);
+  bad = GgufFile{};
+  bad.tokens.add("a");
+  refused(bad, R"("model": {"kind": "spm", "addSpacePrefix": true, "unknownId": null})");
+}
+
+TEST_CASE("empty pieces and holes are allowed, and stand for nothing") {
+  const Scratch scratch;
+  const auto made = from_json(scratch, R"({"a": 0, "": 3, "b": 5})", "[]");
+  REQUIRE(made);
+  CHECK((*made)->vocab_size() == 6);
+  CHECK((*made)->find("") == -1);
+  CHECK((*made)->find("b") == 5);
+  CHECK(*(*made)->decode({0, 1, 3, 5}, false) == "ab");
+  CHECK(code_of((*made)->decode({6}, false)) == ErrorCode::kTokenUnknown);
+  CHECK(code_of((*made)->decode({-1}, false)) == ErrorCode::kTokenUnknown);
+  // Bytes without a piece are left out, as the reference does without an unknown token.
+  CHECK(plain_ids(**made, "acb") == std::vector<int32_t>{0, 5});
+}
+
+TEST_CASE("text never merges into a control token, however it is spelled") {
+  const Scratch scratch;
+  const auto bpe = from_json(scratch, R"({"<": 0, "s": 1, ">": 2, "<s": 3, "<s>": 4})", R"(["< s", "<s >"])", R"([{"id": 4, "content": "<s>", "special": true}])");
+  REQUIRE(bpe);
+  CHECK(plain_ids(**bpe, "<s>") == std::vector<int32_t>{3, 2});
+  CHECK(encode(**bpe, "<s>", {.add_special = false, .parse_special = true}).ids == std::vector<int32_t>{4});
+  const auto whole = make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"" + scratch.path +
+                          R"(/tokenizer.json"}, "model": {"kind": "bpe", "byteLevel": true, "ignoreMerges": true}})");
+  REQUIRE(whole);
+  CHECK(plain_ids(**whole, "<s>") == std::vector<int32_t>{3, 2});
+  const auto spm = from_gguf(scratch, spm_file({{"<", -1}, {"s", -1}, {">", -1}, {"s>", -2}, {"<0", -2}}), kSpm);
+  REQUIRE(spm);
+  CHECK(plain_ids(**spm, "<s>").back() == 258 + 3);
+  CHECK(plain_ids(**spm, "<unk>").size() > 1);
+  CHECK(plain_ids(**spm, "<0x41>").size() > 1);
+  CHECK(encode(**spm, "<s>", {.add_special = false, .parse_special = true}).ids == std::vector<int32_t>{1});
+}
+
+TEST_CASE("added tokens: the leftmost and longest wins, and their flags are honoured") {
+  const Scratch scratch;
+  const auto made = from_json(scratch, R"({"a": 0, "b": 1, "Ġ": 2, "c": 3})", "[]",
+                              R"([{"id": 10, "content": "ab", "special": false}, {"id": 11, "content": "abc", "special": true},
+                                  {"id": 12, "content": "<l>", "special": true, "lstrip": true}, {"id": 13, "content": "<r>", "special": true, "rstrip": true},
+                                  {"id": 14, "content": "cc", "special": false, "single_word": true}, {"id": 15, "content": "bc", "special": false}])");
+  REQUIRE(made);
+  const auto parsed = [&](std::string_view text) { return encode(**made, text, {.add_special = false, .parse_special = true, .offsets = true}); };
+  CHECK(parsed("abc").ids == std::vector<int32_t>{11});
+  CHECK(plain_ids(**made, "abc") == std::vector<int32_t>{10, 3});
+  CHECK(parsed("a <l> b").ids == std::vector<int32_t>{0, 12, 2, 1});
+  CHECK(parsed("a <l> b").offsets == std::vector<uint32_t>{0, 1, 1, 5, 5, 6, 6, 7});
+  CHECK(parsed("a <r>\n b").ids == std::vector<int32_t>{0, 2, 13, 1});
+  CHECK(parsed("cc acc cca cc").ids == std::vector<int32_t>{14, 2, 0, 3, 3, 2, 3, 3, 0, 2, 14});
+  CHECK((*made)->is_special(11));
+  CHECK_FALSE((*made)->is_special(10));
+  CHECK_FALSE((*made)->is_special(99));
+  CHECK(*(*made)->decode({0, 11, 10}, true) == "aab");
+}
+
+TEST_CASE("ids around a text are only added when asked for") {
+  const Scratch scratch;
+  const auto made = from_json(scratch, R"({"a": 0, "<s>": 1, "</s>": 2})", "[]", "[]", R"(, "before": [1], "after": [2, 2])");
+  REQUIRE(made);
+  const Encoding added = encode(**made, "a😀", {.add_special = true, .offsets = true});
+  CHECK(added.ids == std::vector<int32_t>{1, 0, 2, 2});
+  CHECK(added.offsets == std::vector<uint32_t>{0, 0, 0, 1, 3, 3, 3, 3});
+  CHECK(plain_ids(**made, "a") == std::vector<int32_t>{0});
+}
+
+TEST_CASE("a space before the text belongs to its first character, and trimmed offsets leave spaces out") {
+  const Scratch scratch;
+  const std::string file = scratch.write("tokenizer.json", R"({"model": {"vocab": {"a": 0, "Ġ": 1, "Ġa": 2}, "merges": ["Ġ a"]}})");
+  const auto with = [&](const char* trim) {
+    auto made = make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"" + file +
+                     R"("}, "preTokenizer": ["gpt2"], "model": {"kind": "bpe", "byteLevel": true, "addSpacePrefix": true})" + trim + "}");
+    REQUIRE(made);
+    const Encoding encoding = encode(**made, "a a", {.add_special = false, .offsets = true});
+    CHECK(encoding.ids == std::vector<int32_t>{2, 2});
+    return encoding.offsets;
+  };
+  CHECK(with("") == std::vector<uint32_t>{0, 1, 1, 3});
+  CHECK(with(R"(, "trimOffsets": true, "trimKeepsFirst": true)") == std::vector<uint32_t>{0, 1, 2, 3});
+}
+
+TEST_CASE("SentencePiece merges the best score first, and spells unknown characters as bytes") {
+  const Scratch scratch;
+  const auto made = from_gguf(scratch, spm_file({{"\u2581", -1}, {"a", -1}, {"b", -1}, {"ab", -3}, {"\u2581a", -2}, {"ba", -2}}), kSpm);
+  REQUIRE(made);
+  const int32_t first = 258;
+  CHECK(plain_ids(**made, "ab") == std::vector<int32_t>{first + 4, first + 2});
+  CHECK(plain_ids(**made, "abab") == std::vector<int32_t>{first + 4, first + 5, first + 2});
+  CHECK(plain_ids(**made, "é") == std::vector<int32_t>{first, 2 + 0xC3, 2 + 0xA9});
+  CHECK(plain_ids(**made, "").empty());
+  const Encoding encoding = encode(**made, "é a", {.add_special = false, .offsets = true});
+  CHECK(encoding.offsets == std::vector<uint32_t>{0, 1, 0, 1, 0, 1, 1, 3});
+  CHECK(*(*made)->decode(encoding.ids, false) == "é a");
+}
+
+TEST_CASE("the detokenizer gives out whole characters only") {
+  const Scratch scratch;
+  const auto made = from_gguf(scratch, spm_file({{"\u2581", -1}, {"\u2581a", -2}}), kSpm);
+  REQUIRE(made);
+  std::vector<int32_t> ids{259};
+  const std::string text = "a😀é€\xF0\x9F\x98z\xFF";
+  for (const char c : text.substr(1)) ids.push_back(2 + static_cast<unsigned char>(c));
+  CHECK(streamed(*made, ids, false) == "a😀é€\uFFFDz\uFFFD");
+  CHECK(*(*made)->decode(ids, false) == "a😀é€\uFFFDz\uFFFD");
+  // Cut anywhere: what continues a text gives the rest of it, with the character that the first part left unfinished.
+  for (size_t cut = 0; cut <= ids.size(); cut++) {
+    Detokenizer detokenizer(*made);
+    std::string rest;
+    detokenizer.continue_after({ids.begin(), ids.begin() + static_cast<ptrdiff_t>(cut)});
+    for (size_t i = cut; i < ids.size(); i++) detokenizer.push(ids[i], rest);
+    detokenizer.finish(rest);
+    CHECK(std::string_view("a😀é€\uFFFDz\uFFFD").ends_with(rest));
+  }
+}
+
+TEST_CASE("the detokenizer takes away the first space of a text, not of a continued one") {
+  const Scratch scratch;
+  const auto made = from_gguf(scratch, spm_file({{"\u2581", -1}, {"\u2581a", -2}}), kSpm);
+  REQUIRE(made);
+  const auto after = [&](const std::vector<int32_t>& before) {
+    Detokenizer detokenizer(*made);
+    std::string text;
+    detokenizer.continue_after(before);
+    detokenizer.push(259, text);
+    return text;
+  };
+  CHECK(after({}) == "a");
+  CHECK(after({1}) == "a");
+  CHECK(after({1, 259}) == " a");
+  CHECK(streamed(*made, {1, 259, 1, 259}, false) == "a a");
+  CHECK(streamed(*made, {1, 259}, true) == "<s> a");
+  Detokenizer detokenizer(*made);
+  std::string text;
+  detokenizer.push(-1, text);
+  detokenizer.push(99999, text);
+  CHECK(text.empty());
+}
+
+TEST_CASE("a megabyte without a place to split is not slow") {
+  const Scratch scratch;
+  const auto made = from_gguf(scratch, spm_file({{"\u2581", -1}, {"x", -1}, {"xx", -2}, {"xxxx", -3}}), kSpm);
+  REQUIRE(made);
+  CHECK(plain_ids(**made, std::string(1 << 18, 'x')).size() == (1 << 16) + 1);
+  CHECK(plain_ids(**made, std::string(1 << 18, ' ')).size() == (1 << 18) + 1);
+}
+
+TEST_CASE("the skeleton of a tokenizer.json leaves out what is large") {
+  const Scratch scratch;
+  const std::string file = scratch.write("tokenizer.json", R"({"a": "x\"\u00e9", "added_tokens": [1], "model": {"type": "BPE", "vocab": {"a": 1}, "merges": [], "b": [1, {}]}, "c": null})");
+  const auto skeleton = tokenizer_json_skeleton(file);
+  REQUIRE(skeleton);
+  CHECK(*skeleton == R"({"a":"x\"\u00e9","model":{"type":"BPE","b":[1, {}]},"c":null})");
+  CHECK(code_of(tokenizer_json_skeleton(scratch.path + "/none.json")) == ErrorCode::kFileUnreadable);
+  CHECK(code_of(tokenizer_json_skeleton(scratch.write("list.json", "[]"))) == ErrorCode::kTokenizerInvalid);
+}
