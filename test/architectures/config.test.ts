@@ -3,7 +3,7 @@ import { readDecoderConfig } from '../../src/architectures/architecture.js'
 import { architectures, findArchitecture } from '../../src/architectures/index.js'
 import type { Checkpoint } from '../../src/formats/checkpoint.js'
 import { compilePlan } from '../../src/graph/compile.js'
-import { madeGguf, madeLlama, madeOf } from '../support/checkpoints.js'
+import { madeGguf, madeLlama, madeOf } from '../support/made-checkpoints.js'
 
 const invalid = (field: string) => expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(field) })
 const unsupported = (field: string) => expect.objectContaining({ code: 'FORMAT_UNSUPPORTED', message: expect.stringContaining(field) })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { GraphBuilder, nearestName, unusedTensors } from '../../src/graph/builder.js'
-import { madeOf } from '../support/checkpoints.js'
+import { madeOf } from '../support/made-checkpoints.js'
 
 const checkpoint = madeOf({
   'model.embed_tokens.weight': ['q8_0', [50, 64]],

@@ -12,7 +12,7 @@ import { groupLinears } from '../../../src/graph/passes/group-linears.js'
 import { placeHead } from '../../../src/graph/passes/place-head.js'
 import { quantizeActivations } from '../../../src/graph/passes/quantize-activations.js'
 import { removeDead } from '../../../src/graph/passes/remove-dead.js'
-import { madeOf } from '../../support/checkpoints.js'
+import { madeOf } from '../../support/made-checkpoints.js'
 
 const checkpoint = madeOf({
   'embed.weight': ['f32', [10, 256]],

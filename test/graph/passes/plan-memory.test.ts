@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { GraphBuilder } from '../../../src/graph/builder.js'
 import { planMemory } from '../../../src/graph/passes/plan-memory.js'
-import { madeOf } from '../../support/checkpoints.js'
+import { madeOf } from '../../support/made-checkpoints.js'
 
 const checkpoint = madeOf({ 'w.weight': ['f32', [40, 16]], 'norm.weight': ['f32', [16]] })
 
