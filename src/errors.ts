@@ -11,7 +11,7 @@ const errors = {
   ],
   PROMPT_TOO_LONG: (tokens: string, limit: string) => [
     `The prompt has ${tokens} tokens, the context holds ${limit}.`,
-    'Shorten the prompt, or load the model with a larger contextLength if it allows that.',
+    'Shorten the prompt, or load the model with a larger contextLength or cacheTokens, if it allows that.',
   ],
   CACHE_TOO_SMALL: (needed: string, available: string) => [
     `The request needs ${needed} tokens of KV cache, the cache holds ${available}.`,

@@ -32,7 +32,7 @@ export interface LoadOptions {
   backend?: 'cpu'
   /** How the KV cache stores keys and values. Default f16. */
   kvType?: KvType
-  /** Positions in the KV cache, shared by all requests. Default: the context length, at most 8192. */
+  /** Positions in the KV cache, shared by all requests; one request never has more. Default: the context length, at most 8192. */
   cacheTokens?: number
   /** Most positions of one request, at most what the checkpoint was trained for. Default: just that. */
   contextLength?: number
@@ -67,6 +67,7 @@ export interface ModelInfo {
   /** Bytes by tensor type, most first. */
   readonly types: Readonly<Record<string, number>>
   readonly vocabSize: number
+  /** Most positions of one request: the checkpoint's, or what was asked for, or what the cache holds. */
   readonly contextLength: number
   /** The tokens that end a text. */
   readonly eosTokenIds: readonly number[]
@@ -211,7 +212,7 @@ export class Model {
     try {
       stage('ready', 1)
       const info = await describeModel(checkpoint, plan, settings)
-      const { vocabSize, contextLength } = plan
+      const { vocabSize, contextLength } = info
       return new Model({ engine, tokenizer, info, limits: { vocabSize, contextLength, generation: checkpoint.generation } })
     } catch (cause) {
       await engine.dispose()
@@ -241,7 +242,9 @@ export class Model {
     const ids = typeof prompt === 'string' ? await this.encode(prompt, encodeOptions) : prompt
     const tokens = toIds(ids, 'prompt', this.#limits)
     const engine = this.#live()
-    const logprobs = await abortable(signal, 'Scoring', engine, () => engine.score(tokens))
+    // A first token has nothing before it that could predict it.
+    const logprobs =
+      tokens.length < 2 ? new Float32Array() : await abortable(signal, 'Scoring', engine, () => engine.score(tokens))
     let nll = 0
     for (const logprob of logprobs) nll -= logprob
     return { tokens, logprobs, nll, perplexity: logprobs.length > 0 ? Math.exp(nll / logprobs.length) : NaN }
@@ -327,7 +330,7 @@ async function describeModel(
     path: checkpoint.path,
     ...weigh(checkpoint),
     vocabSize: plan.vocabSize,
-    contextLength: plan.contextLength,
+    contextLength: Math.min(plan.contextLength, cacheTokens),
     eosTokenIds: checkpoint.generation.eosTokenIds,
     backend: 'cpu',
     isa: runtime.isa,

@@ -36,7 +36,7 @@ async function perplexity(file: string | undefined, flags: Flags): Promise<void>
   const text = file === undefined ? undefined : await readFile(file, 'utf8')
   const givenIds = flags.ids === undefined ? undefined : await readIds(flags.ids)
   const { contextLength } = await inspect(flags.model)
-  const context = Math.min(flags.context ?? contextLength, contextLength)
+  const context = Math.min(contextLength, flags.context ?? contextLength, flags.cacheTokens ?? contextLength)
   // A token is at least a byte of text, so the cache need not be larger than that.
   const mostTokens = givenIds?.length ?? Buffer.byteLength(text!) + 16
   const model = await loadModel({ cacheTokens: Math.max(1, Math.min(context, mostTokens)), ...flags })

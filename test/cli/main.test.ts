@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { temporaryFolder } from '../support/checkpoints.js'
+import { folderForTest } from '../support/models.js'
 
 const main = join(import.meta.dirname, '../../dist/cli/main.js')
 
@@ -160,7 +160,7 @@ describe('infernode tokenize', () => {
     const { ids, pieces, offsets } = JSON.parse(stdout) as { ids: number[]; pieces: string[]; offsets: number[][] }
     expect(ids).toEqual([1798, 323, 646, 259, 546])
     expect(pieces).toHaveLength(5)
-    expect(offsets[0]).toEqual([0, 4])
+    expect(offsets[0]).toEqual([0, 2])
     expect(offsets.at(-1)![1]).toBe(16)
   })
 })
@@ -169,7 +169,7 @@ describe('infernode perplexity', () => {
   const text = 'Once upon a time there was a king who had a daughter. '.repeat(30)
 
   it('scores a text that fits in one context, and a longer one in windows', async () => {
-    const folder = await temporaryFolder()
+    const folder = await folderForTest()
     const [short, long] = [join(folder, 'short.txt'), join(folder, 'long.txt')]
     await Promise.all([writeFile(short, text.slice(0, 200)), writeFile(long, text)])
     const one = JSON.parse((await infernode(['perplexity', '--json', short])).stdout) as Perplexity
@@ -187,7 +187,7 @@ describe('infernode perplexity', () => {
   })
 
   it('scores ids the same as the text that they come from', async () => {
-    const folder = await temporaryFolder()
+    const folder = await folderForTest()
     const [file, idFile] = [join(folder, 'text.txt'), join(folder, 'ids.json')]
     await writeFile(file, text.slice(0, 100))
     const { ids } = JSON.parse((await infernode(['tokenize', '--json', text.slice(0, 100)])).stdout) as { ids: number[] }
@@ -227,7 +227,7 @@ describe('infernode inspect', () => {
   })
 
   it('draws the plan as SVG and as one HTML page', async () => {
-    const folder = await temporaryFolder()
+    const folder = await folderForTest()
     for (const [name, start] of [
       ['plan.svg', '<svg'],
       ['plan.html', '<!doctype html'],
