@@ -19,6 +19,7 @@ import {
   oneOf,
   type Rules,
 } from './options.js'
+import { askedIsa } from './runtime.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 
 export type KvType = 'f32' | 'f16' | 'bf16' | 'q8_0'
@@ -201,7 +202,7 @@ export class Model {
     stage('weights', 0.5)
     const settings = {
       threads: given.threads ?? 0,
-      isa: given.isa ?? '',
+      isa: askedIsa(given.isa),
       kvType: given.kvType ?? 'f16',
       cacheTokens: given.cacheTokens ?? Math.min(plan.contextLength, defaultCacheTokens),
       batchTokens,

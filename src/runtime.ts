@@ -30,6 +30,11 @@ export interface MachinePeaks {
   readonly int8MacsPerSecond: number
 }
 
+/** The variant that was asked for, by option or by INFERNODE_ISA; empty: the best that this CPU runs. */
+export function askedIsa(option: string | undefined): string {
+  return option ?? process.env.INFERNODE_ISA ?? ''
+}
+
 const runtimeRules: Rules<RuntimeOptions> = { threads: integer(1, 1024), isa: nonEmptyString }
 const measureRules: Rules<MeasureOptions> = { ...runtimeRules, milliseconds: integer(10, 60_000) }
 
@@ -39,13 +44,13 @@ const measureRules: Rules<MeasureOptions> = { ...runtimeRules, milliseconds: int
  */
 export async function runtime(options?: RuntimeOptions): Promise<Runtime> {
   const given = checkOptions(options, runtimeRules)
-  const info = await callNative(() => native().info(given))
+  const info = await callNative(() => native().info({ threads: given.threads ?? 0, isa: askedIsa(given.isa) }))
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }
   return { ...info, backend: 'cpu', packageVersion: version }
 }
 
 /** Measures this machine, so that a speed can be given as a share of what is possible. */
 export async function measureMachine(options?: MeasureOptions): Promise<MachinePeaks> {
-  const { threads = 0, isa = '', milliseconds = 500 } = checkOptions(options, measureRules)
-  return callNative(() => native().measure({ threads, isa, milliseconds }))
+  const { threads = 0, isa, milliseconds = 500 } = checkOptions(options, measureRules)
+  return callNative(() => native().measure({ threads, isa: askedIsa(isa), milliseconds }))
 }
