@@ -1,8 +1,9 @@
-// What this CPU, and the operating system for it, can do.
+// Which instruction sets the CPU has and the operating system lets us use.
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace infernode::cpu {
@@ -11,15 +12,15 @@ namespace infernode::cpu {
 class CpuFeatures {
  public:
   static CpuFeatures detect();
-  explicit CpuFeatures(std::vector<std::string> names, std::string model = "") : model(std::move(model)), names_(std::move(names)) {}
+  explicit CpuFeatures(std::vector<std::string> names = {}, std::string model = "") : model(std::move(model)), names_(std::move(names)) {}
 
-  // `needs`: names separated by spaces.
+  // `needs` are names separated by spaces, as in the isa.cmake files: "avx2 fma f16c".
   bool has(std::string_view needs) const { return missing(needs).empty(); }
-  // Those of `needs` that are not there, separated by ", ".
+  // Those of `needs` that are absent, separated by spaces.
   std::string missing(std::string_view needs) const;
   const std::vector<std::string>& names() const { return names_; }
 
-  std::string model;  // as the CPU calls itself
+  std::string model;  // the CPU's own name, or ""
 
  private:
   std::vector<std::string> names_;
