@@ -2,7 +2,7 @@
 import { findArchitecture } from '../architectures/index.js'
 import { InfernodeError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
-import { GraphBuilder } from './builder.js'
+import { GraphBuilder, refuseOverlooked } from './builder.js'
 import { type Graph, listOf } from './graph.js'
 import { inferShapes, opRow } from './ops.js'
 import { foldActivation } from './passes/fold-activation.js'
@@ -36,9 +36,11 @@ export async function buildGraph(checkpoint: Checkpoint, { capture = false }: Co
   const config = await readConfig(checkpoint)
   const g = new GraphBuilder(checkpoint, { capture })
   g.output('logits', build(g, config))
+  const graph = g.finish()
+  refuseOverlooked(checkpoint, graph)
   const { vocabSize, contextLength } = config
   const files = checkpoint.files.map(({ path, bytes, mtimeMs }) => ({ path, bytes, mtimeMs }))
-  return { header: { architecture: name, vocabSize, contextLength, files }, graph: g.finish() }
+  return { header: { architecture: name, vocabSize, contextLength, files }, graph }
 }
 
 /** The plan of a checkpoint. Throws an InfernodeError that names the field or the tensor where the checkpoint cannot be run. */

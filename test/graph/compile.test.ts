@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { unusedTensors } from '../../src/graph/builder.js'
 import { compilePlan } from '../../src/graph/compile.js'
-import { llamaTensors, madeGguf, madeLlama } from '../support/checkpoints.js'
+import { llamaTensors, madeGguf, madeLlama } from '../support/made-checkpoints.js'
 
 describe('compilePlan', () => {
   it('makes plain data that survives JSON', async () => {
@@ -47,6 +48,19 @@ describe('compilePlan', () => {
   })
   it('names a tensor that does not fit the config', () => {
     return expect(compilePlan(madeLlama({ intermediate_size: 95 }))).rejects.toThrow(expect.objectContaining({ code: 'TENSOR_SHAPE' }))
+  })
+  it('refuses a tensor of a layer, or a bias, that it would pass over', async () => {
+    const strange = ['model.layers.1.self_attn.q_norm.weight', 'model.layers.0.mlp.down_proj.bias', 'model.norm.bias', 'blk.0.attn_sinks.weight']
+    for (const name of strange) {
+      const checkpoint = madeLlama({}, { ...llamaTensors(), [name]: ['f32', [64]] })
+      await expect(compilePlan(checkpoint), name).rejects.toThrow(expect.objectContaining({ code: 'FORMAT_UNSUPPORTED' }))
+    }
+  })
+  it('leaves alone what is not part of the text model', async () => {
+    const spare = ['lm_head.weight', 'score.weight', 'model.layers.2.mlp.up_proj.weight', 'model.layers.0.self_attn.rotary_emb.inv_freq']
+    const tensors = Object.fromEntries(spare.map((name) => [name, ['f32', [64]] as const]))
+    const checkpoint = madeLlama({}, { ...llamaTensors(), ...tensors })
+    expect(unusedTensors(checkpoint, await compilePlan(checkpoint))).toEqual(spare)
   })
   it('reads biases that the config promises', () => {
     return expect(compilePlan(madeLlama({ attention_bias: true }))).rejects.toThrow(/q_proj\.bias/)

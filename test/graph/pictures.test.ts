@@ -3,7 +3,7 @@ import { compilePlan } from '../../src/graph/compile.js'
 import { drawPlan } from '../../src/graph/draw.js'
 import { foldLayers } from '../../src/graph/fold-layers.js'
 import { formatBytes, formatPlan, formatRanges } from '../../src/graph/format-plan.js'
-import { llamaTensors, madeLlama } from '../support/checkpoints.js'
+import { llamaTensors, madeLlama } from '../support/made-checkpoints.js'
 
 const plan = await compilePlan(madeLlama({}, llamaTensors('q8_0')))
 
