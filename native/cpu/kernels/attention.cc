@@ -107,50 +107,28 @@ INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Sh
   return reinterpret_cast<float*>(batch.shared) + share.workspace_offset + index * shape.part_floats();
 }
 
-// ---- a page, as the tiles read it
-
-// q8_0 as f32, both parts. keys: [E, 64], values: [64, E].
-void unpack_q8_0(const std::byte* k_part, const std::byte* v_part, size_t head_dim, float* keys, float* values) {
-  const size_t scales = kv_value_bytes(TensorType::kQ8_0, head_dim), blocks = kv_scale_blocks(TensorType::kQ8_0, head_dim);
-  const int8_t* k = reinterpret_cast<const int8_t*>(k_part);
-  const F16* k_scales = reinterpret_cast<const F16*>(k_part + scales);
-  for (size_t j = 0; j < kPagePositions; j += F32::lanes)
-    for (size_t block = 0; block < blocks; block++) {
-      const F32 scale = load(k_scales + block * kPagePositions + j);
-      for (size_t e = block * 32; e < smaller(block * 32 + 32, head_dim); e++)
-        store(keys + e * kPagePositions + j, load(k + e * kPagePositions + j) * scale);
-    }
-  const int8_t* v = reinterpret_cast<const int8_t*>(v_part);
-  const F16* v_scales = reinterpret_cast<const F16*>(v_part + scales);
-  for (size_t j = 0; j < kPagePositions; j++)
-    for (size_t block = 0; block < blocks; block++) {
-      const F32 scale = F32::all(first_lane(load(v_scales + j * blocks + block, 1)));
-      const size_t end = smaller(block * 32 + 32, head_dim);
-      for (size_t e = block * 32; e < end; e += F32::lanes)
-        store(values + j * head_dim + e, load(v + j * head_dim + e, end - e) * scale, end - e);
-    }
-}
+// ---- from run-time types and counts to a tile
 
 template <size_t R>
-void attend(TensorType type, const void* keys, const void* values, size_t head_dim, const float* q, const Visible* visible,
+void attend(TensorType type, const std::byte* keys, const std::byte* values, size_t head_dim, const float* q, const Visible* visible,
             Softmax* rows, float* out, size_t out_stride) {
-  const auto as = [&]<class Element>(const Element*) __attribute__((always_inline)) {
-    attend_page<R>(static_cast<const Element*>(keys), static_cast<const Element*>(values), head_dim, q, visible, rows, out, out_stride);
-  };
-  if (type == TensorType::kF16) return as(static_cast<const F16*>(nullptr));
-  if (type == TensorType::kBf16) return as(static_cast<const Bf16*>(nullptr));
-  as(static_cast<const float*>(nullptr));  // q8_0 was unpacked
+  switch (type) {
+    case TensorType::kF32: return attend_page<R>(Page<float>(keys, values, head_dim), q, visible, rows, out, out_stride);
+    case TensorType::kF16: return attend_page<R>(Page<F16>(keys, values, head_dim), q, visible, rows, out, out_stride);
+    case TensorType::kBf16: return attend_page<R>(Page<Bf16>(keys, values, head_dim), q, visible, rows, out, out_stride);
+    default: return attend_page<R>(Page<int8_t>(keys, values, head_dim), q, visible, rows, out, out_stride);
+  }
 }
 
-using Attend = void (*)(TensorType, const void*, const void*, size_t, const float*, const Visible*, Softmax*, float*, size_t);
+using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax*, float*, size_t);
 constexpr Attend kAttend[] = {nullptr, attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
 static_assert(kTileRows < sizeof(kAttend) / sizeof(kAttend[0]));
 
 // ---- an item
 
-// A thread's scratch: queries, partial and total results of a block of rows, and an unpacked page.
+// A thread's scratch: queries, partial and total results of a block of rows.
 struct Scratch {
-  float *q, *part_out, *total_out, *keys, *values;
+  float *q, *part_out, *total_out;
   Softmax *part, *total;
 
   Scratch(const Shape& shape, std::byte* data) {
@@ -158,14 +136,11 @@ struct Scratch {
     q = reinterpret_cast<float*>(data);
     part_out = q + outs;
     total_out = part_out + outs;
-    keys = total_out + outs;
-    values = keys + kPagePositions * shape.padded_dim;
-    part = reinterpret_cast<Softmax*>(values + kPagePositions * shape.padded_dim);
+    part = reinterpret_cast<Softmax*>(total_out + outs);
     total = part + rows;
   }
   static size_t bytes(const Shape& shape) {
-    const size_t floats = (3 * shape.block_rows() + 2 * kPagePositions) * shape.padded_dim;
-    return floats * sizeof(float) + 2 * shape.block_rows() * sizeof(Softmax);
+    return shape.block_rows() * (3 * shape.padded_dim * sizeof(float) + 2 * sizeof(Softmax));
   }
 };
 
@@ -207,11 +182,6 @@ struct Item {
     const std::byte* slot = cache.pool + static_cast<size_t>(id) * cache.page_bytes + cache.layer_slot[op.layer] * cache.slot_bytes;
     const std::byte* keys = slot + k_offset(cache.type, shape.head_dim, kv_head);
     const std::byte* values = slot + v_offset(cache.type, shape.head_dim, kv_head);
-    if (cache.type == TensorType::kQ8_0) {
-      unpack_q8_0(keys, values, shape.head_dim, scratch.keys, scratch.values);
-      keys = reinterpret_cast<const std::byte*>(scratch.keys);
-      values = reinterpret_cast<const std::byte*>(scratch.values);
-    }
     const size_t page_begin = page * kPagePositions, page_end = page_begin + kPagePositions;
     for (size_t tile = 0; tile < tiles.n; tile++) {
       const size_t begin = tiles.begin(tile), n = tiles.begin(tile + 1) - begin;

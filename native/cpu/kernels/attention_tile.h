@@ -9,6 +9,7 @@
 
 #include "cpu/kernels/math.h"
 #include "cpu/kernels/rows.h"
+#include "cpu/kv_layout.h"
 #include "simd.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -58,6 +59,61 @@ void merge_part(Softmax& total, float* out, const Softmax& part, const float* pa
   }
 }
 
+// One KV head's keys [E, 64] and values [64, E] of a page, read as f32. Element: float, F16, Bf16, or int8_t for q8_0.
+template <class Element>
+struct Page {
+  const Element *keys, *values;
+  size_t head_dim;
+
+  Page(const std::byte* k_part, const std::byte* v_part, size_t head_dim)
+      : keys(reinterpret_cast<const Element*>(k_part)), values(reinterpret_cast<const Element*>(v_part)), head_dim(head_dim) {}
+
+  struct Scale {};  // none
+  size_t scaled_together() const { return head_dim; }
+  INFERNODE_INLINE Scale key_scale(size_t, size_t) const { return {}; }
+  INFERNODE_INLINE F32 key(size_t e, size_t j, Scale) const { return load(keys + e * kPagePositions + j); }
+  // Columns [e, e + vectors * lanes) of position j; e is a multiple of that. The last vector of a row may be cut short to n.
+  template <size_t vectors>
+  INFERNODE_INLINE void value(size_t j, size_t e, F32 (&out)[vectors]) const {
+#pragma GCC unroll 8
+    for (size_t v = 0; v < vectors; v++) out[v] = load(values + j * head_dim + e + v * F32::lanes);
+  }
+  INFERNODE_INLINE F32 value_end(size_t j, size_t e, size_t n) const { return load(values + j * head_dim + e, n); }
+};
+
+template <>
+struct Page<int8_t> {
+  const int8_t *keys, *values;
+  const F16 *key_scales, *value_scales;
+  size_t head_dim, blocks;
+
+  Page(const std::byte* k_part, const std::byte* v_part, size_t head_dim)
+      : keys(reinterpret_cast<const int8_t*>(k_part)),
+        values(reinterpret_cast<const int8_t*>(v_part)),
+        key_scales(reinterpret_cast<const F16*>(k_part + kv_value_bytes(TensorType::kQ8_0, head_dim))),
+        value_scales(reinterpret_cast<const F16*>(v_part + kv_value_bytes(TensorType::kQ8_0, head_dim))),
+        head_dim(head_dim),
+        blocks(kv_scale_blocks(TensorType::kQ8_0, head_dim)) {}
+
+  using Scale = F32;
+  size_t scaled_together() const { return 32; }
+  INFERNODE_INLINE F32 key_scale(size_t e, size_t j) const { return load(key_scales + e / 32 * kPagePositions + j); }
+  INFERNODE_INLINE F32 key(size_t e, size_t j, F32 scale) const { return load(keys + e * kPagePositions + j) * scale; }
+  INFERNODE_INLINE F32 value_scale(size_t j, size_t e) const { return broadcast(value_scales + j * blocks + e / 32); }
+  template <size_t vectors>
+  INFERNODE_INLINE void value(size_t j, size_t e, F32 (&out)[vectors]) const {
+    F32 scale;
+#pragma GCC unroll 8
+    for (size_t v = 0; v < vectors; v++) {
+      if (v * F32::lanes % 32 == 0) scale = value_scale(j, e + v * F32::lanes);
+      out[v] = load(values + j * head_dim + e + v * F32::lanes) * scale;
+    }
+  }
+  INFERNODE_INLINE F32 value_end(size_t j, size_t e, size_t n) const {
+    return load(values + j * head_dim + e, n) * value_scale(j, e);
+  }
+};
+
 // Positions [begin, end) of a page that a row sees; none if begin == end.
 struct Visible {
   size_t begin, end;
@@ -83,10 +139,9 @@ INFERNODE_INLINE VisibleToTile together(const Visible* rows) {
   return tile;
 }
 
-// scores[R, 64] = q · keys, for (at least) the positions that the tile sees. keys: [E, 64]; q: [E, R], scaled.
-template <size_t R, class Element>
-INFERNODE_INLINE void page_scores(const Element* keys, const float* q, size_t head_dim, VisibleToTile seen,
-                                  float (*scores)[kPagePositions]) {
+// scores[R, 64] = q · keys, for (at least) the positions that the tile sees. q: [E, R], scaled.
+template <size_t R, class Page>
+INFERNODE_INLINE void page_scores(const Page& page, const float* q, VisibleToTile seen, float (*scores)[kPagePositions]) {
   constexpr size_t lanes = F32::lanes, step = kTileVectors * lanes;
   for (size_t j = seen.begin / step * step; j < seen.end; j += step) {
     F32 sum[R][kTileVectors];
@@ -94,16 +149,22 @@ INFERNODE_INLINE void page_scores(const Element* keys, const float* q, size_t he
     for (size_t r = 0; r < R; r++)
 #pragma GCC unroll 8
       for (size_t v = 0; v < kTileVectors; v++) sum[r][v] = F32::zero();
+    for (size_t begin = 0; begin < page.head_dim; begin += page.scaled_together()) {
+      const size_t end = smaller(begin + page.scaled_together(), page.head_dim);
+      typename Page::Scale scale[kTileVectors];
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kTileVectors; v++) scale[v] = page.key_scale(begin, j + v * lanes);
 #pragma GCC unroll 1
-    for (size_t e = 0; e < head_dim; e++) {
-      F32 key[kTileVectors];
+      for (size_t e = begin; e < end; e++) {
+        F32 key[kTileVectors];
 #pragma GCC unroll 8
-      for (size_t v = 0; v < kTileVectors; v++) key[v] = load(keys + e * kPagePositions + j + v * lanes);
+        for (size_t v = 0; v < kTileVectors; v++) key[v] = page.key(e, j + v * lanes, scale[v]);
 #pragma GCC unroll 8
-      for (size_t r = 0; r < R; r++) {
-        const F32 broadcast = F32::all(q[e * R + r]);
+        for (size_t r = 0; r < R; r++) {
+          const F32 broadcast = F32::all(q[e * R + r]);
 #pragma GCC unroll 8
-        for (size_t v = 0; v < kTileVectors; v++) sum[r][v] = fma(broadcast, key[v], sum[r][v]);
+          for (size_t v = 0; v < kTileVectors; v++) sum[r][v] = fma(broadcast, key[v], sum[r][v]);
+        }
       }
     }
 #pragma GCC unroll 8
@@ -140,13 +201,12 @@ INFERNODE_INLINE Factors page_softmax(float* scores, Visible visible, Softmax& r
   return merge_softmax(row, maximal, fold_sum(partial));
 }
 
-// out[R, …] of columns [e, e + n) gets Σ weights[r][j] · values[j], over the positions j that each row sees. values: [64, E].
-template <size_t R, size_t vectors, class Element>
-INFERNODE_INLINE void page_values(const Element* values, size_t head_dim, size_t e, size_t n, const float (*weights)[kPagePositions],
-                                  const Visible* visible, VisibleToTile seen, const bool* first, const Factors* factors, float* out,
-                                  size_t out_stride) {
+// out[R, …] of columns [e, e + vectors * lanes) gets Σ weights[r][j] · values[j], over the positions j that each row sees.
+template <size_t R, size_t vectors, class Page>
+INFERNODE_INLINE void page_values(const Page& page, size_t e, const float (*weights)[kPagePositions], const Visible* visible,
+                                  VisibleToTile seen, const bool* first, const Factors* factors, float* out, size_t out_stride) {
   constexpr size_t lanes = F32::lanes;
-  const bool whole = n == vectors * lanes;
+  const size_t rest = page.head_dim - e;
   F32 sum[R][vectors];
 #pragma GCC unroll 8
   for (size_t r = 0; r < R; r++)
@@ -154,11 +214,10 @@ INFERNODE_INLINE void page_values(const Element* values, size_t head_dim, size_t
     for (size_t v = 0; v < vectors; v++) sum[r][v] = F32::zero();
   const auto add_position = [&](size_t j, auto&& row_sees) __attribute__((always_inline)) {
     F32 value[vectors];
-#pragma GCC unroll 8
-    for (size_t v = 0; v < vectors; v++) {
-      const Element* p = values + j * head_dim + e + v * lanes;
-      value[v] = vectors > 1 || whole ? load(p) : load(p, n);
-    }
+    if (vectors > 1 || rest >= lanes)
+      page.value(j, e, value);
+    else
+      value[0] = page.value_end(j, e, rest);
 #pragma GCC unroll 8
     for (size_t r = 0; r < R; r++) {
       if (!row_sees(r)) continue;
@@ -186,15 +245,13 @@ INFERNODE_INLINE void page_values(const Element* values, size_t head_dim, size_t
   }
 }
 
-// Adds one page to R rows. keys: [E, 64], values: [64, E]; q: [E, R], scaled; out: R rows of out_stride floats, a multiple of the
-// lanes and at least E.
-template <size_t R, class Element>
-void attend_page(const Element* keys, const Element* values, size_t head_dim, const float* q, const Visible* visible, Softmax* rows,
-                 float* out, size_t out_stride) {
+// Adds one page to R rows. q: [E, R], scaled; out: R rows of out_stride floats, a multiple of the lanes and at least E.
+template <size_t R, class Page>
+void attend_page(const Page& page, const float* q, const Visible* visible, Softmax* rows, float* out, size_t out_stride) {
   constexpr size_t lanes = F32::lanes, step = kTileVectors * lanes;
   alignas(64) float weights[R][kPagePositions];
   const VisibleToTile seen = together<R>(visible);
-  page_scores<R>(keys, q, head_dim, seen, weights);
+  page_scores<R>(page, q, seen, weights);
   bool first[R];
   Factors factors[R] = {};
   for (size_t r = 0; r < R; r++) {
@@ -202,10 +259,9 @@ void attend_page(const Element* keys, const Element* values, size_t head_dim, co
     if (visible[r].begin < visible[r].end) factors[r] = page_softmax(weights[r], visible[r], rows[r]);
   }
   size_t e = 0;
-  for (; e + step <= head_dim; e += step)
-    page_values<R, kTileVectors>(values, head_dim, e, step, weights, visible, seen, first, factors, out, out_stride);
-  for (; e < head_dim; e += lanes)
-    page_values<R, 1>(values, head_dim, e, smaller(lanes, head_dim - e), weights, visible, seen, first, factors, out, out_stride);
+  for (; e + step <= page.head_dim; e += step)
+    page_values<R, kTileVectors>(page, e, weights, visible, seen, first, factors, out, out_stride);
+  for (; e < page.head_dim; e += lanes) page_values<R, 1>(page, e, weights, visible, seen, first, factors, out, out_stride);
 }
 
 }  // namespace

@@ -167,6 +167,7 @@ INFERNODE_INLINE F32 load(const F16* p) { return {_mm256_cvtph_ps(_mm_loadu_si12
 INFERNODE_INLINE F32 load(const Bf16* p) {
   return from_bits(shift_left<16>({_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}));
 }
+INFERNODE_INLINE F32 broadcast(const F16* p) { return {_mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(p->bits)))}; }
 INFERNODE_INLINE F32 load(const int8_t* p) {
   return to_f32({_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))});
 }

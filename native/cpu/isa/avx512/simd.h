@@ -157,6 +157,7 @@ INFERNODE_INLINE F32 load(const F16* p, size_t n) { return {_mm512_cvtph_ps(_mm2
 INFERNODE_INLINE F32 from_bf16(__m256i x) { return from_bits(shift_left<16>({_mm512_cvtepu16_epi32(x)})); }
 INFERNODE_INLINE F32 load(const Bf16* p) { return from_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 INFERNODE_INLINE F32 load(const Bf16* p, size_t n) { return from_bf16(_mm256_maskz_loadu_epi16(first_lanes(n).v, p)); }
+INFERNODE_INLINE F32 broadcast(const F16* p) { return {_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(p->bits)))}; }
 INFERNODE_INLINE F32 load(const int8_t* p) {
   return to_f32({_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))});
 }

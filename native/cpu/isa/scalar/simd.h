@@ -86,17 +86,26 @@ INFERNODE_INLINE F32 min(F32 a, F32 b) { return {a.v < b.v ? a.v : b.v}; }
 INFERNODE_INLINE Mask less(F32 a, F32 b) { return {a.v < b.v}; }  // false if either is NaN
 INFERNODE_INLINE F32 select(Mask m, F32 yes, F32 no) { return m.v ? yes : no; }
 
-// a * b + c, rounded once. The product is exact in double; the sum is rounded to odd there (inexact results get a last bit of 1),
-// which keeps what the second rounding needs to know. S. Boldo, G. Melquiond, "Emulation of a FMA", IEEE ToC 57(4), 2008.
+// a * b + c, rounded once. Without an instruction for it, the product is exact in double and the sum is rounded twice, to double
+// and to float. That differs from rounding once only where the first result lies in the middle of two floats (or is subnormal as
+// a float). There the sum is rounded to odd: an inexact result gets a last bit of 1, which keeps what the second rounding needs to
+// know. S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE ToC 57(4), 2008.
 INFERNODE_INLINE F32 fma(F32 a, F32 b, F32 c) {
+#ifdef __FP_FAST_FMAF
+  return {__builtin_fmaf(a.v, b.v, c.v)};
+#else
   const double product = static_cast<double>(a.v) * static_cast<double>(b.v), addend = c.v;
   double result = product + addend;
-  const double part = result - product;
-  const double error = (product - (result - part)) + (addend - part);  // exact; NaN where result is not finite
   const uint64_t pattern = __builtin_bit_cast(uint64_t, result);
-  if ((error > 0 || error < 0) && (pattern & 1) == 0)
-    result = __builtin_bit_cast(double, pattern + ((error > 0) == (result > 0) ? 1 : -1));
+  const bool normal = (result < 0 ? -result : result) >= 0x1p-126;  // false for NaN
+  if ((pattern & 0x1fffffff) == 0x10000000 || !normal) {
+    const double part = result - product;
+    const double error = (product - (result - part)) + (addend - part);  // exact; NaN where result is not finite
+    if ((error > 0 || error < 0) && (pattern & 1) == 0)
+      result = __builtin_bit_cast(double, pattern + ((error > 0) == (result > 0) ? 1 : -1));
+  }
   return {static_cast<float>(result)};
+#endif
 }
 INFERNODE_INLINE F32 round(F32 x) {  // to nearest even, |x| < 2^22
   const F32 shift = F32::all(12582912.0f);
@@ -156,6 +165,7 @@ INFERNODE_INLINE F32 load(const F16* p) {
     pattern = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, rest + (113u << 23)) - __builtin_bit_cast(float, 113u << 23));
   return {__builtin_bit_cast(float, sign | pattern)};
 }
+INFERNODE_INLINE F32 broadcast(const F16* p) { return load(p); }  // to all lanes
 INFERNODE_INLINE F32 load(const int8_t* p) { return {static_cast<float>(*p)}; }
 INFERNODE_INLINE I32 load(const int32_t* p) { return {*p}; }
 template <class Element>
