@@ -50,6 +50,16 @@ describe('golden reference', () => {
   }
 })
 
+describe('golden reference: refused', () => {
+  const golden = readGolden('llama_rope_dynamic')
+  it.skipIf(!golden)('llama_rope_dynamic is refused by the name of its field, in both styles of config', async () => {
+    for (const folder of [golden!.folder, olderConfig(golden!.folder)]) {
+      const compiled = compilePlan(await openCheckpoint(folder))
+      await expect(compiled).rejects.toThrow(/rope_scaling\.(rope_)?type.*"dynamic"/)
+    }
+  })
+})
+
 describe('golden reference: passes', () => {
   for (const name of [...huggingFace, 'gguf/llama_mixed_quants', 'gguf/gemma3_text']) {
     const golden = readGolden(name)
