@@ -1,4 +1,5 @@
-// Prints the tables of src/ (ops, tensor types, errors) for C++ and for people. `--check` only compares, and fails where a file is stale.
+// Prints the tables of src/ (ops, tensor types, errors) for C++ and for people. `--check` only compares, and fails where a
+// file is stale.
 // Runs on dist/, so build TypeScript first: npm run build:ts && npm run generate
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -60,7 +61,7 @@ const tensorTypesHeader = lines(
   'struct TensorTypeInfo {',
   '  const char* name;',
   '  uint32_t block_values;   // values per block',
-  '  uint32_t block_bytes;    // bytes per block; activations (a8_*) store the parts of a row\'s blocks side by side',
+  "  uint32_t block_bytes;    // bytes per block; activations (a8_*) store the parts of a row's blocks side by side",
   '  TensorType activations;  // what a matmul with weights of this type reads: f32, a8_32 or a8_256',
   '};',
   '',
@@ -90,7 +91,12 @@ function fieldsOf(op) {
       const optional = arity.startsWith('optional')
       const call = `${optional ? 'optional_' : ''}${verb}${list ? 's' : ''}`
       const comment = !optional ? '' : list ? '  // empty, or one per weight (each may be absent)' : '  // optional'
-      fields.push({ type: list ? `List<${type}>` : type, name: snake(name), comment, call: `${call}("${name}", ${snake(name)})` })
+      fields.push({
+        type: list ? `List<${type}>` : type,
+        name: snake(name),
+        comment,
+        call: `${call}("${name}", ${snake(name)})`,
+      })
     }
   }
   for (const [name, type] of Object.entries(op.attributes)) {
@@ -119,7 +125,10 @@ function opStruct([name, op]) {
 }
 
 const enumerations = new Map(
-  Object.values(ops).flatMap((op) => Object.values(op.attributes)).filter((type) => typeof type !== 'string').map((type) => [type.name, type.words]),
+  Object.values(ops)
+    .flatMap((op) => Object.values(op.attributes))
+    .filter((type) => typeof type !== 'string')
+    .map((type) => [type.name, type.words]),
 )
 
 const opsHeader = lines(
@@ -161,7 +170,9 @@ const opsHeader = lines(
 // docs/ops.md
 
 const operandsInWords = (operands) =>
-  Object.entries(operands).map(([name, arity]) => (arity === 'one' ? `\`${name}\`` : `\`${name}\` (${arity})`)).join(', ') || '–'
+  Object.entries(operands)
+    .map(([name, arity]) => (arity === 'one' ? `\`${name}\`` : `\`${name}\` (${arity})`))
+    .join(', ') || '–'
 
 function opSection([name, op]) {
   const attributes = Object.entries(op.attributes).map(
@@ -184,8 +195,9 @@ const opsPage = lines(
   '<!-- Written by scripts/generate.mjs from src/graph/ops.ts and src/tensor-types.ts. Do not edit. -->',
   '# Ops and tensor types',
   '',
-  'T tokens of the step, N output rows, D dim, H heads, K KV heads, E head dim, V vocabulary. Values are [rows, width], row-major. A list has up',
-  `to ${listCapacity} operands. Every op has a row in \`src/graph/ops.ts\`, a kernel in \`native/cpu/kernels\` and float64 code in \`test/reference\`.`,
+  'T tokens of the step, N output rows, D dim, H heads, K KV heads, E head dim, V vocabulary. Values are [rows, width],',
+  `row-major. A list has up to ${listCapacity} operands. Every op has a row in \`src/graph/ops.ts\`, a kernel in`,
+  '`native/cpu/kernels` and float64 code in `test/reference`.',
   '',
   Object.entries(ops).map(opSection),
   '## Tensor types',

@@ -1,4 +1,7 @@
-/** The native engine against Hugging Face's outputs: logits, hidden states and greedy tokens of every golden checkpoint that it runs. */
+/**
+ * The native engine against Hugging Face's outputs: logits, hidden states and greedy tokens of every golden checkpoint that
+ * it runs.
+ */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -7,7 +10,15 @@ import { compilePlan } from '../src/graph/compile.js'
 import { callNative, native, type NativeEngine } from '../src/native.js'
 import { type Golden, goldenRows, largestDifference, readGolden } from './support/goldens.js'
 
-const huggingFace = ['llama', 'llama_bias_tied', 'llama_rope_linear', 'llama_rope_llama3', 'llama_rope_yarn', 'mistral', 'gemma3_text']
+const huggingFace = [
+  'llama',
+  'llama_bias_tied',
+  'llama_rope_linear',
+  'llama_rope_llama3',
+  'llama_rope_yarn',
+  'mistral',
+  'gemma3_text',
+]
 const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/gemma3_text']
 const quantizedGguf = ['gguf/llama_mixed_quants']
 
@@ -88,7 +99,11 @@ describe('golden', () => {
   for (const name of quantizedGguf) {
     const golden = readGolden(name)
     const compared = golden !== null && existsSync(join(golden.folder, 'llama_cpp.json'))
-    it.skipIf(!compared)(`${name} is at most twice as far from Hugging Face as llama.cpp is`, () => compareProbabilities(golden!))
-    it.skipIf(!golden)(`${name} continues greedily as Hugging Face does`, () => compareGreedy(golden!, join(golden!.folder, 'model.gguf')))
+    it.skipIf(!compared)(`${name} is at most twice as far from Hugging Face as llama.cpp is`, () =>
+      compareProbabilities(golden!),
+    )
+    it.skipIf(!golden)(`${name} continues greedily as Hugging Face does`, () =>
+      compareGreedy(golden!, join(golden!.folder, 'model.gguf')),
+    )
   }
 })

@@ -42,7 +42,8 @@ struct Embedding {
 };
 
 // out[i] = x · weight[i]ᵀ (+ bias[i]). x lists one value per activation type that the weights read.
-// Epilogue add: out[0] += residual, and out[0] may be residual. swiglu, geglu: out[0] = act(x · weight[0]ᵀ) · (x · weight[1]ᵀ).
+// Epilogue add: out[0] += residual, and out[0] may be residual.
+// Epilogues swiglu, geglu: out[0] = act(x · weight[0]ᵀ) · (x · weight[1]ᵀ).
 template <class Value, class Weight>
 struct Linear {
   static constexpr const char* kName = "linear";
@@ -63,7 +64,8 @@ struct Linear {
   }
 };
 
-// out[t, d] = x[t, d] / √(mean_d(x[t, d]²) + eps) · weight[d], over each group of the weight's length in a row. arXiv:1910.07467 eq. 4.
+// out[t, d] = x[t, d] / √(mean_d(x[t, d]²) + eps) · weight[d], over each group of the weight's length in a row.
+// arXiv:1910.07467 eq. 4.
 // out lists one value per type wanted: f32, a8_32, a8_256. A single f32 out may be x.
 template <class Value, class Weight>
 struct RmsNorm {
@@ -81,7 +83,8 @@ struct RmsNorm {
   }
 };
 
-// out[t, :] = scale · (cos(p·f_0), …, cos(p·f_{n-1}), sin(p·f_0), …, sin(p·f_{n-1})), p the position of token t, f the n frequencies.
+// out[t, :] = scale · (cos(p·f_0), …, cos(p·f_{n-1}), sin(p·f_0), …, sin(p·f_{n-1})),
+// p the position of token t, f the n frequencies.
 // arXiv:2104.09864 §3.2; scale is the attention factor of arXiv:2309.00071 §3.4, else 1.
 template <class Value, class Weight>
 struct RopeTable {

@@ -25,7 +25,10 @@ export function architecture<Config extends BaseConfig>(declaration: Architectur
   return declaration as unknown as Architecture
 }
 
-/** What pre-norm decoders with rotary positions have in common. Names are the house's (STYLE §4); outside names stay in this file. */
+/**
+ * What pre-norm decoders with rotary positions have in common. Names are the house's (STYLE §4); outside names stay in this
+ * file.
+ */
 export interface DecoderConfig extends BaseConfig {
   readonly dim: number
   readonly ffnDim: number
@@ -50,7 +53,10 @@ export interface DecoderDefaults {
   /** Undefined: dim / nHeads. */
   readonly headDim?: number
   readonly ropeTheta?: number
-  /** Does the config's `sliding_window` hold for every layer (mistral), is it for some layers and read elsewhere, or has the family none? */
+  /**
+   * Does the config's `sliding_window` hold for every layer (mistral), is it for some layers and read elsewhere, or has the
+   * family none?
+   */
   readonly window?: 'everyLayer' | 'elsewhere' | 'none'
 }
 
@@ -63,7 +69,11 @@ export async function readDecoderConfig(checkpoint: Checkpoint, defaults: Decode
   fields.expect('nKvHeads', nHeads % nKvHeads === 0, `${nKvHeads} KV heads cannot be shared by ${nHeads} heads`)
   fields.expect('headDim', headDim % 2 === 0, `is odd: ${headDim}; rotary positions turn pairs`)
   const ropeDim = fields.from === 'gguf' ? fields.count('ropeDim', { fallback: headDim }) : headDim
-  fields.expect('ropeDim', ropeDim % 2 === 0 && ropeDim <= headDim, `is not an even number up to the head's ${headDim}: ${ropeDim}`)
+  fields.expect(
+    'ropeDim',
+    ropeDim % 2 === 0 && ropeDim <= headDim,
+    `is not an even number up to the head's ${headDim}: ${ropeDim}`,
+  )
   const rope = makeRope({
     name: 'rope.frequencies',
     headDim,
@@ -76,7 +86,10 @@ export async function readDecoderConfig(checkpoint: Checkpoint, defaults: Decode
   return { ...config, rope }
 }
 
-/** How the format stores this family's values. Reading weights under the wrong convention gives wrong text, so unknown is an error. */
+/**
+ * How the format stores this family's values. Reading weights under the wrong convention gives wrong text, so unknown is an
+ * error.
+ */
 export function conventionsOf({ conventions, path, modelType }: Checkpoint): Conventions {
   if (conventions) return conventions
   const reason = `how this format stores the values of "${modelType}" is not known`

@@ -1,4 +1,7 @@
-/** Reads single fields of a config by the house's names, from either format; every problem is an error with file, field and reason. */
+/**
+ * Reads single fields of a config by the house's names, from either format; every problem is an error with file, field and
+ * reason.
+ */
 import { InfernodeError } from '../errors.js'
 import type { Checkpoint, GgufValue } from '../formats/checkpoint.js'
 

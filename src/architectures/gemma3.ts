@@ -11,7 +11,10 @@ interface Gemma3Config extends DecoderConfig {
   readonly attentionScale: number
 }
 
-/** Norms around every block, norms of each query and key head, GeGLU, five layers with a sliding window to each full one. arXiv:2503.19786 §2. */
+/**
+ * Norms around every block, norms of each query and key head, GeGLU, five layers with a sliding window to each full one.
+ * arXiv:2503.19786 §2.
+ */
 export const gemma3 = architecture({
   modelTypes: ['gemma3', 'gemma3_text'],
   readConfig,
@@ -67,24 +70,26 @@ async function readConfig(checkpoint: Checkpoint): Promise<Gemma3Config> {
 
 /** Which layers have a sliding window. Where the config says nothing: all but every sixth. */
 function slidingLayers(fields: ConfigFields, nLayers: number): boolean[] {
-  const [perLayer, pattern] =
-    fields.from === 'hf'
-      ? ['layer_types', fields.raw('sliding_window_pattern') === undefined ? '_sliding_window_pattern' : 'sliding_window_pattern']
-      : ['attention.sliding_window_pattern', 'attention.sliding_window_pattern']
+  const gguf = 'attention.sliding_window_pattern'
+  const renamed = fields.raw('sliding_window_pattern') === undefined ? '_sliding_window_pattern' : 'sliding_window_pattern'
+  const [perLayer, pattern] = fields.from === 'hf' ? ['layer_types', renamed] : [gguf, gguf]
   const kinds = fields.raw(perLayer)
   if (Array.isArray(kinds)) {
     fields.expect(perLayer, kinds.length === nLayers, `${kinds.length} entries for ${nLayers} layers`)
     return kinds.map((kind: unknown) => {
       const sliding = kind === 'sliding_attention' || kind === true
-      if (!sliding && kind !== 'full_attention' && kind !== false) throw fields.unsupported(perLayer, `${String(kind)} is not supported`)
-      return sliding
+      if (sliding || kind === 'full_attention' || kind === false) return sliding
+      throw fields.unsupported(perLayer, `${JSON.stringify(kind)} is not supported`)
     })
   }
   const every = fields.count(pattern, { fallback: 6 })
   return Array.from({ length: nLayers }, (_, i) => (i + 1) % every !== 0)
 }
 
-/** Transformers 5 has parameters per kind of layer; before it, the scaling held for full layers and sliding ones had a base of their own. */
+/**
+ * Transformers 5 has parameters per kind of layer; before it, the scaling held for full layers and sliding ones had a base
+ * of their own.
+ */
 function huggingFaceRopes(fields: ConfigFields, { contextLength, ropeTheta }: DecoderConfig) {
   const perKind = fields.object('rope_parameters')
   const parametersOf = (kind: string): Readonly<Record<string, unknown>> | undefined => {

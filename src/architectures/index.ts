@@ -11,6 +11,9 @@ export const architectures: readonly Architecture[] = [llama, gemma3]
 export function findArchitecture({ modelType, path }: Checkpoint): Architecture & { readonly name: string } {
   const found = architectures.find(({ modelTypes }) => modelTypes.includes(modelType))
   if (found) return { ...found, name: found.modelTypes[0]! }
-  const known = architectures.flatMap(({ modelTypes }) => modelTypes).sort().join(', ')
+  const known = architectures
+    .flatMap(({ modelTypes }) => modelTypes)
+    .sort()
+    .join(', ')
   throw new InfernodeError('ARCHITECTURE_UNKNOWN', path, modelType, known)
 }

@@ -2,7 +2,10 @@
 import type { GraphBuilder, Value } from '../graph/builder.js'
 import { architecture, type DecoderConfig, readDecoderConfig } from './architecture.js'
 
-/** Llama 2 and 3 and Mistral: pre-norm, rotary attention with shared KV heads, SwiGLU. arXiv:2307.09288 §2.2, arXiv:2310.06825 §2. */
+/**
+ * Llama 2 and 3 and Mistral: pre-norm, rotary attention with shared KV heads, SwiGLU. arXiv:2307.09288 §2.2,
+ * arXiv:2310.06825 §2.
+ */
 export const llama = architecture({
   modelTypes: ['llama', 'mistral'],
   readConfig: (checkpoint) => {

@@ -9,7 +9,10 @@ export type RopeScaling =
   | { readonly type: 'none' }
   /** Positions divided by the factor. arXiv:2306.15595 §2.3. */
   | { readonly type: 'linear'; readonly factor: number }
-  /** Long wavelengths divided by the factor, short ones kept, a smooth step between. Llama 3.1's model card and reference code. */
+  /**
+   * Long wavelengths divided by the factor, short ones kept, a smooth step between. Llama 3.1's model card and reference
+   * code.
+   */
   | {
       readonly type: 'llama3'
       readonly factor: number
@@ -74,7 +77,10 @@ function scaleFrequency(frequency: number, i: number, ropeDim: number, theta: nu
   }
 }
 
-/** The scaling that a config asks for. `parameters`: the object to read instead of the config's own (Gemma 3 has one per kind of layer). */
+/**
+ * The scaling that a config asks for. `parameters`: the object to read instead of the config's own (Gemma 3 has one per
+ * kind of layer).
+ */
 export function readRopeScaling(
   fields: ConfigFields,
   contextLength: number,

@@ -1,4 +1,7 @@
-/** The words in which an architecture says what to compute: every call adds a step, checks its shapes and looks up its weights. */
+/**
+ * The words in which an architecture says what to compute: every call adds a step, checks its shapes and looks up its
+ * weights.
+ */
 import type { Checkpoint, TensorInfo } from '../formats/checkpoint.js'
 import { InfernodeError } from '../errors.js'
 import { tensorTypes } from '../tensor-types.js'
@@ -235,8 +238,14 @@ export class GraphBuilder {
   }
 }
 
-/** What a graph or plan leaves unread: `inspect` lists it. Rotary factors are read while the graph is built, and are not in the list. */
-export function unusedTensors(checkpoint: Checkpoint, graph: { readonly weights: readonly { readonly name: string }[] }): string[] {
+/**
+ * What a graph or plan leaves unread: `inspect` lists it. Rotary factors are read while the graph is built, and are not in
+ * the list.
+ */
+export function unusedTensors(
+  checkpoint: Checkpoint,
+  graph: { readonly weights: readonly { readonly name: string }[] },
+): string[] {
   const used = new Set(graph.weights.map((weight) => weight.name))
   return [...checkpoint.tensors.keys()].filter((name) => !used.has(name) && name !== 'rope_freqs.weight')
 }
@@ -245,10 +254,14 @@ export function unusedTensors(checkpoint: Checkpoint, graph: { readonly weights:
 const harmless = /\.(rotary_emb\.inv_freq|attn_rot_embd\.weight)$/
 
 /**
- * Throws FORMAT_UNSUPPORTED for a tensor that would be passed over in silence although it belongs to what is computed: one of a
- * layer that the graph has, or the bias of a matrix that it reads. Others (a second head, layers beyond the config's) may stay unread.
+ * Throws FORMAT_UNSUPPORTED for a tensor that would be passed over in silence although it belongs to what is computed: one of
+ * a layer that the graph has, or the bias of a matrix that it reads. Others (a second head, layers beyond the config's) may
+ * stay unread.
  */
-export function refuseOverlooked(checkpoint: Checkpoint, graph: { readonly weights: readonly { readonly name: string }[] }): void {
+export function refuseOverlooked(
+  checkpoint: Checkpoint,
+  graph: { readonly weights: readonly { readonly name: string }[] },
+): void {
   const layerOf = (name: string) => /^(?:model\.layers|blk)\.(\d+)\./.exec(name)?.[1]
   const used = new Set(graph.weights.map((weight) => weight.name))
   const layers = new Set([...used].map(layerOf).filter((layer) => layer !== undefined))
@@ -257,7 +270,7 @@ export function refuseOverlooked(checkpoint: Checkpoint, graph: { readonly weigh
     const bias = name.endsWith('.bias') && used.has(name.replace(/bias$/, 'weight'))
     if (harmless.test(name) || !(bias || (layer !== undefined && layers.has(layer)))) continue
     const shown = name.length > 200 ? `${name.slice(0, 200)}…` : name
-    const reason = `a model of the type "${checkpoint.modelType}" has no place for it, so its text would be wrong without a word`
+    const reason = `a model of the type "${checkpoint.modelType}" has no place for it, so its text would be wrong`
     throw new InfernodeError('FORMAT_UNSUPPORTED', checkpoint.path, `tensor "${shown}"`, reason)
   }
 }

@@ -28,7 +28,10 @@ export type PlanHeader = Pick<Plan, 'architecture' | 'vocabSize' | 'contextLengt
 export const fusionPasses: readonly ((graph: Graph) => Graph)[] = [foldScale, groupLinears, foldActivation, foldResidual]
 
 /** The graph as the architecture wrote it. Reads a few bytes of the file where it holds rotary factors. */
-export async function buildGraph(checkpoint: Checkpoint, { capture = false }: CompileOptions = {}): Promise<{
+export async function buildGraph(
+  checkpoint: Checkpoint,
+  { capture = false }: CompileOptions = {},
+): Promise<{
   header: PlanHeader
   graph: Graph
 }> {
@@ -50,7 +53,11 @@ export async function compilePlan(checkpoint: Checkpoint, options: CompileOption
 }
 
 /** Passes, checks and memory planning: any graph becomes a plan. */
-export function compileGraph(graph: Graph, header: PlanHeader, passes: readonly ((graph: Graph) => Graph)[] = fusionPasses): Plan {
+export function compileGraph(
+  graph: Graph,
+  header: PlanHeader,
+  passes: readonly ((graph: Graph) => Graph)[] = fusionPasses,
+): Plan {
   for (const pass of passes) graph = pass(graph)
   const placed = placeHead(removeDead(quantizeActivations(graph)))
   graph = placed.graph
@@ -61,7 +68,10 @@ export function compileGraph(graph: Graph, header: PlanHeader, passes: readonly 
   return { version: 1, ...header, weights, values, steps, headStep, kv: groupKvLayers(graph), inputs, outputs, bytesPerRow }
 }
 
-/** Checks that passes kept the graph sound: shapes as the op table says, types that ops can read, everything written before it is read. */
+/**
+ * Checks that passes kept the graph sound: shapes as the op table says, types that ops can read, everything written before
+ * it is read.
+ */
 export function checkGraph(graph: Graph): void {
   const written = new Set(graph.inputs.map((input) => input.value))
   for (const step of graph.steps) {
@@ -79,7 +89,8 @@ export function checkGraph(graph: Graph): void {
       listOf(operand).forEach((id, i) => {
         const value = graph.values[id]!
         const shape = Array.isArray(inferred) ? inferred[i] : inferred
-        if (value.rows !== shape?.rows || value.width !== shape.width) throw defect(`${name} has another shape than the op table says`)
+        if (value.rows !== shape?.rows || value.width !== shape.width)
+          throw defect(`${name} has another shape than the op table says`)
         if (value.type !== 'f32' && !row.quantizes) throw defect(`${name} is ${value.type}`)
         if (written.has(id)) throw defect(`${name} is written twice`)
         written.add(id)

@@ -1,4 +1,7 @@
-/** Draws a plan: a self-contained SVG, or a page around it. Repeated layers are drawn once, memory as the arena over the steps. */
+/**
+ * Draws a plan: a self-contained SVG, or a page around it. Repeated layers are drawn once, memory as the arena over the
+ * steps.
+ */
 import { type FoldedNode, type FoldedSection, foldLayers, sourcesOf } from './fold-layers.js'
 import { formatBytes, formatRanges, summarizePlan, weightBytes } from './format-plan.js'
 import { findProducers, idsOf } from './graph.js'
@@ -14,7 +17,8 @@ const families = {
   elementwise: { ops: ['add', 'mul', 'swiglu', 'geglu', 'silu', 'geluTanh', 'scale'], light: '#2b8a3e', dark: '#69db7c' },
   quantize: { ops: ['quantize'], light: '#667085', dark: '#a3adbd' },
 } as const
-const familyOf = (op: string) => Object.entries(families).find(([, { ops }]) => (ops as readonly string[]).includes(op))?.[0] ?? 'elementwise'
+const familyOf = (op: string) =>
+  Object.entries(families).find(([, { ops }]) => (ops as readonly string[]).includes(op))?.[0] ?? 'elementwise'
 
 const box = { width: 280, gapX: 28, gapY: 30, line: 17, top: 30 }
 const graphWidth = 780
@@ -55,12 +59,17 @@ function drawSvg(plan: Plan): string {
   const height = Math.max(y + 10, panels.bottom + 30)
   const width = panelX + panelWidth + 30
   const summary = summarizePlan(plan)
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escape(summary[0]!)}">
+  const size = `viewBox="0 0 ${width} ${height}" width="${width}" height="${height}"`
+  return `<svg xmlns="http://www.w3.org/2000/svg" ${size} role="img" aria-label="${escape(summary[0]!)}">
 <style>${css()}</style>
-<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" class="tip"/></marker></defs>
+<defs>
+<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
+<path d="M0 0L8 4L0 8z" class="tip"/>
+</marker>
+</defs>
 <rect width="100%" height="100%" class="page"/>
-<text x="40" y="42" class="title">${escape(plan.architecture)}</text>
-<text x="40" y="66" class="note">${escape(`${summary[0]} · ${summary[1]}`)}</text>
+${text(40, 42, 'title', plan.architecture)}
+${text(40, 66, 'note', `${summary[0]} · ${summary[1]}`)}
 ${sections.join('\n')}
 ${panels.svg}
 </svg>`
@@ -107,7 +116,14 @@ function drawSection(plan: Plan, section: FoldedSection, top: number): { svg: st
 
   const lines: string[] = []
   let gutter = 0
-  const enter: Placed = { node: section.nodes[0]!, x: middle - box.width / 2, y: top - 6, width: box.width, height: 6, note: '' }
+  const enter: Placed = {
+    node: section.nodes[0]!,
+    x: middle - box.width / 2,
+    y: top - 6,
+    width: box.width,
+    height: 6,
+    note: '',
+  }
   for (const [node, { nodes, stored, outside }] of sources) {
     const target = placed.get(node)!
     const connect = (source: Placed, rank: number, style: string) => {
@@ -119,12 +135,16 @@ function drawSection(plan: Plan, section: FoldedSection, top: number): { svg: st
     // Tables of angles come from the top of the model; a word says so better than a line across the picture.
     if (outside.some((id) => !isTable(plan, id)) && top > 100) connect(enter, -1, 'edge')
   }
-  const copies = section.layers.length > 1 ? `<rect x="32" y="${top + 8}" width="${graphWidth - 24}" height="${bottom - top}" rx="16" class="stack"/>` : ''
+  const size = { y: top, width: graphWidth - 24, height: bottom - top, rx: 16 }
+  const nodes = [...placed.values()].map((place) => drawNode(plan, place))
   return {
-    svg: `${copies}<rect x="24" y="${top}" width="${graphWidth - 24}" height="${bottom - top}" rx="16" class="section"/>
-<text x="${graphWidth - 20}" y="${top + 26}" class="heading end">${escape(section.title)}</text>
-${lines.join('\n')}
-${[...placed.values()].map((place) => drawNode(plan, place)).join('\n')}`,
+    svg: [
+      section.layers.length > 1 ? rect({ ...size, x: 32, y: top + 8 }, 'stack') : '',
+      rect({ ...size, x: 24 }, 'section'),
+      text(graphWidth - 20, top + 26, 'heading end', section.title),
+      ...lines,
+      ...nodes,
+    ].join('\n'),
     bottom,
   }
 }
@@ -142,20 +162,20 @@ function drawNode(plan: Plan, { node, x, y, width, height, note }: Placed): stri
     const { type, rows, width, offset, stride } = plan.values[id]!
     details.push(`writes ${type} [${rows === 'tokens' ? 'T' : 'N'}, ${width}] at ${offset}, ${stride} bytes a row`)
   }
-  const rows = weights.map(({ types, kinds, bytes }, i) => {
+  const rows = weights.flatMap(({ types, kinds, bytes }, i) => {
     const at = y + 42 + i * box.line
-    return `<text x="${x + 16}" y="${at}" class="weight">${escape(fit(`${types.join('/')} ${/\[[^\]]*\]/.exec(kinds)?.[0] ?? ''}`, (width - 90) / 7))}</text>
-<text x="${x + width - 12}" y="${at}" class="weight end">${formatBytes(bytes)}</text>`
+    const shape = /\[[^\]]*\]/.exec(kinds)?.[0] ?? ''
+    const words = fit(`${types.join('/')} ${shape}`, (width - 90) / 7)
+    return [text(x + 16, at, 'weight', words), text(x + width - 12, at, 'weight end', formatBytes(bytes))]
   })
-  if (note) {
-    const at = y + 42 + weights.length * box.line
-    rows.push(`<text x="${x + 16}" y="${at}" class="small">${escape(fit(note, (width - 28) / 6.2))}</text>`)
-  }
+  if (note) rows.push(text(x + 16, y + 42 + weights.length * box.line, 'small', fit(note, (width - 28) / 6.2)))
   return `<g class="node ${familyOf(step.op)}"><title>${escape(details.join('\n'))}</title>
-<rect x="${x}" y="${y}" width="${width}" height="${height}" rx="9" class="card"/><rect x="${x}" y="${y}" width="6" height="${height}" rx="3" class="stripe"/>
-<text x="${x + 16}" y="${y + 22}" class="op">${escape(step.op)}</text>
-<text x="${x + width - 12}" y="${y + 22}" class="label end">${escape(fit(label, (width - 40 - 8.6 * step.op.length) / 7))}</text>
-${rows.join('\n')}</g>`
+${rect({ x, y, width, height, rx: 9 }, 'card')}
+${rect({ x, y, width: 6, height, rx: 3 }, 'stripe')}
+${text(x + 16, y + 22, 'op', step.op)}
+${text(x + width - 12, y + 22, 'label end', fit(label, (width - 40 - 8.6 * step.op.length) / 7))}
+${rows.join('\n')}
+</g>`
 }
 
 const isTable = (plan: Plan, value: number) => plan.steps.some((step) => step.op === 'ropeTable' && step.outputs.out === value)
@@ -170,7 +190,9 @@ function straight(from: Placed, to: Placed, style: string): string {
 function around(from: Placed, to: Placed, x: number, style: string): string {
   const [x1, y1] = [from.x + from.width / 2 - 24, from.y + from.height]
   const y2 = to.y + 17
-  return `<path d="M${x1} ${y1}C${x1} ${y1 + 22} ${x} ${y1 + 6} ${x} ${y1 + 44}L${x} ${y2 - 30}Q${x} ${y2} ${x + 30} ${y2}L${to.x - 1} ${y2}" class="${style}"/>`
+  const out = `M${x1} ${y1}C${x1} ${y1 + 22} ${x} ${y1 + 6} ${x} ${y1 + 44}`
+  const back = `L${x} ${y2 - 30}Q${x} ${y2} ${x + 30} ${y2}L${to.x - 1} ${y2}`
+  return `<path d="${out}${back}" class="${style}"/>`
 }
 
 // The panels beside it
@@ -188,13 +210,14 @@ function drawPanels(plan: Plan): { svg: string; bottom: number } {
 
 type Panel = { svg: string; bottom: number }
 
-const heading = (text: string, y: number) => `<text x="${panelX}" y="${y + 14}" class="heading">${escape(text)}</text>`
+const heading = (words: string, y: number) => text(panelX, y + 14, 'heading', words)
 
 function drawLegend(_: Plan, top: number): Panel {
   const names = Object.keys(families)
   const items = names.map((name, i) => {
     const [x, y] = [panelX + (i % 4) * 105, top + 8 + Math.floor(i / 4) * 22]
-    return `<g class="${name}"><rect x="${x}" y="${y}" width="11" height="11" rx="3" class="stripe"/><text x="${x + 17}" y="${y + 10}" class="small">${name}</text></g>`
+    const patch = rect({ x, y, width: 11, height: 11, rx: 3 }, 'stripe')
+    return `<g class="${name}">${patch}${text(x + 17, y + 10, 'small', name)}</g>`
   })
   return { svg: items.join('\n'), bottom: top + 44 }
 }
@@ -208,12 +231,13 @@ function drawWeightTypes(plan: Plan, top: number): Panel {
   let x = panelX
   const bars = sorted.map(([type, n], i) => {
     const width = (n / total) * panelWidth
-    const bar = `<rect x="${x.toFixed(1)}" y="${top + 26}" width="${Math.max(0.5, width - 1.5).toFixed(1)}" height="22" rx="3" class="linear stripe" opacity="${(1 - i * 0.13).toFixed(2)}"><title>${type}: ${formatBytes(n)}</title></rect>`
+    const place = { x, y: top + 26, width: Math.max(0.5, width - 1.5), height: 22, rx: 3 }
+    const bar = `<g opacity="${(1 - i * 0.13).toFixed(2)}">${rect(place, 'linear stripe', `${type}: ${formatBytes(n)}`)}</g>`
     x += width
     return bar
   })
   const words = sorted.map(([type, n], i) => {
-    return `<text x="${panelX + (i % 3) * 140}" y="${top + 68 + Math.floor(i / 3) * 18}" class="weight">${type} ${formatBytes(n)}</text>`
+    return text(panelX + (i % 3) * 140, top + 68 + Math.floor(i / 3) * 18, 'weight', `${type} ${formatBytes(n)}`)
   })
   return {
     svg: [heading(`weights: ${formatBytes(total)}`, top), ...bars, ...words].join('\n'),
@@ -229,15 +253,18 @@ function drawCache(plan: Plan, top: number): Panel {
   const squares = layers.map(({ layer, window, group }) => {
     const [x, y] = [panelX + (layer % perRow) * 22, top + 28 + Math.floor(layer / perRow) * 22]
     const says = `layer ${layer}, block table ${group}: ${window > 0 ? `the last ${window} positions` : 'all positions'}`
-    return `<g class="attention"><rect x="${x}" y="${y}" width="18" height="18" rx="4" class="${window > 0 ? 'window' : 'stripe'}"><title>${says}</title></rect>
-<text x="${x + 9}" y="${y + 13}" class="digit${window > 0 ? '' : ' full'}">${layer}</text></g>`
+    const square = rect({ x, y, width: 18, height: 18, rx: 4 }, window > 0 ? 'window' : 'stripe', says)
+    return `<g class="attention">${square}${text(x + 9, y + 13, window > 0 ? 'digit' : 'digit full', String(layer))}</g>`
   })
   const bottom = top + 28 + Math.ceil(layers.length / perRow) * 22
   const windows = [...new Set(groups.map(({ window }) => window))].sort((a, b) => b - a)
   const words = windows.map((window, i) => {
-    const own = layers.filter((layer) => layer.window === window).map(({ layer }) => layer).sort((a, b) => a - b)
-    const text = `${window > 0 ? `window ${window}` : 'all positions'}: layers ${formatRanges(own)}`
-    return `<text x="${panelX}" y="${bottom + 16 + i * 17}" class="small">${escape(fit(text, 74))}</text>`
+    const own = layers
+      .filter((layer) => layer.window === window)
+      .map(({ layer }) => layer)
+      .sort((a, b) => a - b)
+    const words = `${window > 0 ? `window ${window}` : 'all positions'}: layers ${formatRanges(own)}`
+    return text(panelX, bottom + 16 + i * 17, 'small', fit(words, 74))
   })
   const title = `cache: ${nKvHeads} KV heads × ${headDim}, ${groups.length} block tables`
   return { svg: [heading(title, top), ...squares, ...words].join('\n'), bottom: bottom + 10 + windows.length * 17 }
@@ -259,10 +286,13 @@ function drawMemory(plan: Plan, top: number): Panel {
     const [from, to] = [Math.max(first, producers[id]!), Math.min(last, lastReads[id]!)]
     if (rows !== 'tokens' || from > to || lastReads[id]! < first) return []
     const family = producers[id]! < 0 ? 'gather' : familyOf(plan.steps[producers[id]!]!.op)
-    const width = Math.max(1.5, stride * scale - 1)
-    return `<rect x="${(left + offset * scale).toFixed(1)}" y="${yOf(from) + 1}" width="${width.toFixed(1)}" height="${(to - from + 1) * line - 2}" rx="3" class="${family} life"><title>${escape(`${name}\n${type}, ${stride} bytes at ${offset}\nsteps ${producers[id]} to ${lastReads[id]}`)}</title></rect>`
+    const place = { x: left + offset * scale, y: yOf(from) + 1, width: Math.max(1.5, stride * scale - 1), rx: 3 }
+    const life = `${name}\n${type}, ${stride} bytes at ${offset}\nsteps ${producers[id]} to ${lastReads[id]}`
+    return rect({ ...place, height: (to - from + 1) * line - 2 }, `${family} life`, life)
   })
-  const words = plan.steps.slice(first, last + 1).map((step, i) => `<text x="${panelX}" y="${yOf(first + i) + 12}" class="small">${step.op}</text>`)
+  const words = plan.steps
+    .slice(first, last + 1)
+    .map((step, i) => `<text x="${panelX}" y="${yOf(first + i) + 12}" class="small">${step.op}</text>`)
   const layer = run ? `, layer ${run.layers[0]}` : ''
   return {
     svg: [heading(`memory per token: ${formatBytes(plan.bytesPerRow.tokens)}${layer}`, top), ...blocks, ...words].join('\n'),
@@ -274,18 +304,63 @@ function css(): string {
   const entries = Object.entries(families)
   const colours = (mode: 'light' | 'dark') => entries.map(([name, family]) => `.${name}{--c:${family[mode]}}`).join('')
   return `
-svg{font:13px ui-sans-serif,system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif;--page:#f6f7f9;--card:#fff;--line:#d5dae1;--ink:#1c2430;--soft:#5d6878;--wire:#8b95a5}
+svg {
+  font: 13px ui-sans-serif, system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif;
+  --page: #f6f7f9; --card: #fff; --line: #d5dae1; --ink: #1c2430; --soft: #5d6878; --wire: #8b95a5;
+}
 ${colours('light')}
-.page{fill:var(--page)}.section{fill:none;stroke:var(--line)}.stack{fill:var(--line);opacity:.45}.section{fill:var(--page)}
-.card{fill:var(--card);stroke:var(--line)}.stripe{fill:var(--c)}.node:hover .card{stroke:var(--c);stroke-width:2}
-.window{fill:var(--page);stroke:var(--c);stroke-width:1.6}.life{fill:var(--c);opacity:.78}.life:hover{opacity:1}
-.edge{fill:none;stroke:var(--wire);stroke-width:1.6;marker-end:url(#tip)}.stored{stroke-dasharray:5 4}.tip{fill:var(--wire)}
-text{fill:var(--ink)}.title{font-size:26px;font-weight:700}.heading{font-size:15px;font-weight:650}.note,.small,.label{fill:var(--soft)}.small{font-size:11.5px}.label{font-size:12px}
-.op{font-weight:650;fill:var(--c)}.weight{font:11.5px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}.end{text-anchor:end}.digit{font-size:9.5px;text-anchor:middle;fill:var(--soft)}.digit.full{fill:var(--card)}
-@media (prefers-color-scheme:dark){svg{--page:#14161a;--card:#1d2127;--line:#343b46;--ink:#e8ebf0;--soft:#a2acba;--wire:#707b8c}${colours('dark')}}
+.page { fill: var(--page) }
+.section { fill: var(--page); stroke: var(--line) }
+.stack { fill: var(--line); opacity: .45 }
+.card { fill: var(--card); stroke: var(--line) }
+.stripe { fill: var(--c) }
+.node:hover .card { stroke: var(--c); stroke-width: 2 }
+.window { fill: var(--page); stroke: var(--c); stroke-width: 1.6 }
+.life { fill: var(--c); opacity: .78 }
+.life:hover { opacity: 1 }
+.edge { fill: none; stroke: var(--wire); stroke-width: 1.6; marker-end: url(#tip) }
+.stored { stroke-dasharray: 5 4 }
+.tip { fill: var(--wire) }
+text { fill: var(--ink) }
+.title { font-size: 26px; font-weight: 700 }
+.heading { font-size: 15px; font-weight: 650 }
+.note, .small, .label { fill: var(--soft) }
+.small { font-size: 11.5px }
+.label { font-size: 12px }
+.op { font-weight: 650; fill: var(--c) }
+.weight { font: 11.5px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
+.end { text-anchor: end }
+.digit { font-size: 9.5px; text-anchor: middle; fill: var(--soft) }
+.digit.full { fill: var(--card) }
+@media (prefers-color-scheme: dark) {
+svg { --page: #14161a; --card: #1d2127; --line: #343b46; --ink: #e8ebf0; --soft: #a2acba; --wire: #707b8c }
+${colours('dark')}
+}
 `
 }
 
-const fit = (text: string, most: number) => (text.length > most ? `${text.slice(0, Math.max(1, Math.floor(most) - 1))}…` : text)
+const text = (x: number, y: number, style: string, words: string) => {
+  return `<text x="${x}" y="${y}" class="${style}">${escape(words)}</text>`
+}
 
-const escape = (text: string) => text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)
+interface Place {
+  readonly x: number
+  readonly y: number
+  readonly width: number
+  readonly height: number
+  readonly rx: number
+}
+
+/** `title` shows while the pointer rests on it. */
+function rect({ x, y, width, height, rx }: Place, style: string, title = ''): string {
+  const size = `x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}" rx="${rx}" class="${style}"`
+  return title ? `<rect ${size}><title>${escape(title)}</title></rect>` : `<rect ${size}/>`
+}
+
+const round = (n: number) => Math.round(n * 10) / 10
+
+const fit = (words: string, most: number) =>
+  words.length > most ? `${words.slice(0, Math.max(1, Math.floor(most) - 1))}…` : words
+
+const escape = (words: string) =>
+  words.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)

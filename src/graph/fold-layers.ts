@@ -1,4 +1,7 @@
-/** Folds a plan's repeated layers for the eye: layers with the same steps become one section, and what differs between them is counted. */
+/**
+ * Folds a plan's repeated layers for the eye: layers with the same steps become one section, and what differs between them
+ * is counted.
+ */
 import { absent, findProducers, idsOf, listOf } from './graph.js'
 import { describeWeight, formatRanges, weightBytes } from './format-plan.js'
 import type { Plan, PlanStep } from './plan.js'
@@ -32,7 +35,8 @@ export function foldLayers(plan: Plan): FoldedSection[] {
     if (layer === undefined) (index < lastInLayer ? before : after).push(index)
     else layers.set(layer, [...(layers.get(layer) ?? []), index])
   })
-  const structure = (steps: readonly number[]) => steps.map((index) => `${plan.steps[index]!.op} ${shortLabel(plan, index)}`).join('\n')
+  const structure = (steps: readonly number[]) =>
+    steps.map((index) => `${plan.steps[index]!.op} ${shortLabel(plan, index)}`).join('\n')
   const runs: { layers: number[]; copies: number[][] }[] = []
   for (const [layer, steps] of layers) {
     const run = runs.at(-1)
@@ -70,18 +74,28 @@ function foldCopies(plan: Plan, copies: readonly (readonly number[])[]): FoldedN
       .filter((name) => name !== 'layer')
       .map((name) => `${name} ${count(all.map((copy) => shown(copy.attributes[name]!)))}`)
     // Whose angles: a line from the top of the model to every layer would say it worse.
-    if (step.op === 'rope') attributes.unshift(`angles ${count(all.map((copy) => plan.values[copy.inputs.table as number]!.name))}`)
+    if (step.op === 'rope')
+      attributes.unshift(`angles ${count(all.map((copy) => plan.values[copy.inputs.table as number]!.name))}`)
     return { index, step, label: shortLabel(plan, index), weights, attributes }
   })
 }
 
-/** The nodes of a section that a node reads from, and whether anything comes from outside it. Attention reads what kvWrite stored. */
-export function sourcesOf(plan: Plan, section: FoldedSection, node: FoldedNode): { nodes: FoldedNode[]; stored: FoldedNode | null; outside: number[] } {
+/**
+ * The nodes of a section that a node reads from, and whether anything comes from outside it. Attention reads what kvWrite
+ * stored.
+ */
+export function sourcesOf(
+  plan: Plan,
+  section: FoldedSection,
+  node: FoldedNode,
+): { nodes: FoldedNode[]; stored: FoldedNode | null; outside: number[] } {
   const producers = findProducers({ ...plan, values: plan.values.map((value, id) => ({ ...value, id })) })
   const within = new Map(section.nodes.map((other) => [other.index, other]))
   const nodes = new Set<FoldedNode>()
   const outside: number[] = []
-  for (const id of Object.values(node.step.inputs).flatMap(listOf).filter((id) => id !== absent)) {
+  for (const id of Object.values(node.step.inputs)
+    .flatMap(listOf)
+    .filter((id) => id !== absent)) {
     const source = within.get(producers[id]!)
     if (source) nodes.add(source)
     else outside.push(id)

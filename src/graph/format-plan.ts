@@ -3,7 +3,10 @@ import { rowBytes } from '../tensor-types.js'
 import { absent, listOf } from './graph.js'
 import type { KvGroup, Operands, Plan, PlanWeight } from './plan.js'
 
-/** Lines without a newline at the end. Values read `v12 a8_32[T, 256] @1024`: number, type, shape, bytes per row before its place. */
+/**
+ * Lines without a newline at the end. Values read `v12 a8_32[T, 256] @1024`: number, type, shape, bytes per row before its
+ * place.
+ */
 export function formatPlan(plan: Plan): string {
   const header = ['step', 'op', 'from', 'reads', 'weights', 'writes', 'attributes']
   const rows = plan.steps.map((step, index) => [
@@ -13,11 +16,16 @@ export function formatPlan(plan: Plan): string {
     each(step.inputs, (id) => `v${id}`),
     each(step.weights, (id) => describeWeight(plan.weights[id]!)),
     each(step.outputs, (id) => describeValue(plan, id)),
-    Object.entries(step.attributes).map(([name, value]) => `${name} ${typeof value === 'number' ? round(value) : value}`).join(', '),
+    Object.entries(step.attributes)
+      .map(([name, value]) => `${name} ${typeof value === 'number' ? round(value) : value}`)
+      .join(', '),
   ])
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)))
   const align = (row: readonly string[]) => {
-    return row.map((cell, column) => (column === 0 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))).join('  ').trimEnd()
+    return row
+      .map((cell, column) => (column === 0 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .join('  ')
+      .trimEnd()
   }
   const lines = rows.map(align)
   const head = lines.length > plan.headStep ? [`${' '.repeat(widths[0]!)}  – from here on, one row per output –`] : []
@@ -39,7 +47,12 @@ export function summarizePlan(plan: Plan): string[] {
   const layers = groups.flatMap((group) => group.layers).length
   const bytes = plan.weights.reduce((sum, weight) => sum + weightBytes(weight), 0)
   return [
-    `${plan.architecture}: ${layers} layers, vocabulary ${plan.vocabSize}, context ${plan.contextLength}, ${plan.steps.length} steps`,
+    [
+      `${plan.architecture}: ${layers} layers`,
+      `vocabulary ${plan.vocabSize}`,
+      `context ${plan.contextLength}`,
+      `${plan.steps.length} steps`,
+    ].join(', '),
     `weights: ${plan.weights.length} tensors, ${formatBytes(bytes)}`,
     `memory: ${plan.bytesPerRow.tokens} bytes per token of a step, ${plan.bytesPerRow.outputs} per output row`,
     `cache: ${nKvHeads} KV heads of ${headDim}, ${groups.map(describeGroup).join('; ') || 'no layers'}`,
@@ -47,7 +60,10 @@ export function summarizePlan(plan: Plan): string[] {
 }
 
 export function weightBytes({ type, shape }: PlanWeight): number {
-  return rowBytes(type, shape.reduce((a, b) => a * b, 1))
+  return rowBytes(
+    type,
+    shape.reduce((a, b) => a * b, 1),
+  )
 }
 
 export function describeWeight({ type, shape }: PlanWeight): string {
@@ -89,7 +105,9 @@ function each(operands: Operands, describe: (id: number) => string): string {
   const entries = Object.entries(operands)
   return entries
     .map(([name, operand]) => {
-      const items = listOf(operand).map((id) => (id === absent ? '–' : describe(id))).join(' ')
+      const items = listOf(operand)
+        .map((id) => (id === absent ? '–' : describe(id)))
+        .join(' ')
       return entries.length > 1 ? `${name} ${items}` : items
     })
     .join(', ')

@@ -1,4 +1,7 @@
-/** A graph: steps over numbered values and weights, as plain data. The builder makes it, passes rewrite it, planning turns it into a plan. */
+/**
+ * A graph: steps over numbered values and weights, as plain data. The builder makes it, passes rewrite it, planning turns
+ * it into a plan.
+ */
 import type { ActivationType } from '../tensor-types.js'
 import type { Operands, PlanStep, PlanWeight, RowsOf } from './plan.js'
 
@@ -32,7 +35,9 @@ export function listOf(operand: number | readonly number[] | undefined): readonl
 
 /** All indices of a step's operands of one role, without absent ones. */
 export function idsOf(operands: Operands): number[] {
-  return Object.values(operands).flatMap(listOf).filter((id) => id !== absent)
+  return Object.values(operands)
+    .flatMap(listOf)
+    .filter((id) => id !== absent)
 }
 
 /** How often each value is read: by steps, and by the caller where it is an output of the graph. Index: value. */
@@ -52,7 +57,10 @@ export function findProducers(graph: Graph): number[] {
   return producers
 }
 
-/** One label for steps that became one: what differs goes into braces, whole words at a time. 'a.q_proj', 'a.k_proj' → 'a.{q,k}_proj'. */
+/**
+ * One label for steps that became one: what differs goes into braces, whole words at a time. 'a.q_proj', 'a.k_proj' →
+ * 'a.{q,k}_proj'.
+ */
 export function joinLabels(labels: readonly string[]): string {
   if (labels.every((label) => label === labels[0])) return labels[0] ?? ''
   const words = labels.map((label) => label.split(/(?<=[._])|(?=_)/))

@@ -1,9 +1,15 @@
-/** The op table: one row per op. The graph is checked against it; native/generated/ops.h and docs/ops.md are printed from it. */
+/**
+ * The op table: one row per op. The graph is checked against it; native/generated/ops.h and docs/ops.md are printed from
+ * it.
+ */
 import { InfernodeError } from '../errors.js'
 import { type Graph, type GraphStep, listOf, type Value } from './graph.js'
 import type { Operands, RowsOf } from './plan.js'
 
-/** How many operands stand behind a name. Lists hold up to `listCapacity`; elements of an optional list may be absent one by one. */
+/**
+ * How many operands stand behind a name. Lists hold up to `listCapacity`; elements of an optional list may be absent one by
+ * one.
+ */
 export type Arity = 'one' | 'optional' | 'list' | 'optional list'
 export const listCapacity = 4
 
@@ -79,7 +85,15 @@ function op<
   const A extends Record<string, AttributeType> = Record<never, never>,
 >(row: OpRow<I, W, O, A>): AnyOp {
   const none = {}
-  return { inputs: none, weights: none, outputs: none, attributes: none, inPlace: [], quantizes: false, ...row } as unknown as AnyOp
+  return {
+    inputs: none,
+    weights: none,
+    outputs: none,
+    attributes: none,
+    inPlace: [],
+    quantizes: false,
+    ...row,
+  } as unknown as AnyOp
 }
 
 const epilogue = { name: 'Epilogue', words: ['none', 'add', 'swiglu', 'geglu'] } as const
@@ -108,7 +122,8 @@ export const ops = {
   linear: op({
     doc: [
       'out[i] = x · weight[i]ᵀ (+ bias[i]). x lists one value per activation type that the weights read.',
-      'Epilogue add: out[0] += residual, and out[0] may be residual. swiglu, geglu: out[0] = act(x · weight[0]ᵀ) · (x · weight[1]ᵀ).',
+      'Epilogue add: out[0] += residual, and out[0] may be residual.',
+      'Epilogues swiglu, geglu: out[0] = act(x · weight[0]ᵀ) · (x · weight[1]ᵀ).',
     ],
     inputs: { x: 'list', residual: 'optional' },
     weights: { weight: 'list', bias: 'optional list' },
@@ -154,7 +169,8 @@ export const ops = {
 
   rmsNorm: op({
     doc: [
-      'out[t, d] = x[t, d] / √(mean_d(x[t, d]²) + eps) · weight[d], over each group of the weight\'s length in a row. arXiv:1910.07467 eq. 4.',
+      "out[t, d] = x[t, d] / √(mean_d(x[t, d]²) + eps) · weight[d], over each group of the weight's length in a row.",
+      'arXiv:1910.07467 eq. 4.',
       'out lists one value per type wanted: f32, a8_32, a8_256. A single f32 out may be x.',
     ],
     inputs: { x: 'one' },
@@ -175,14 +191,20 @@ export const ops = {
       const x = outs.find(isF32) ?? d.like(outs[0]!, step.label)
       return [
         { ...step, outputs: { out: [x] } },
-        simple('quantize', step.label, { x }, outs.filter((id) => !isF32(id))),
+        simple(
+          'quantize',
+          step.label,
+          { x },
+          outs.filter((id) => !isF32(id)),
+        ),
       ]
     },
   }),
 
   ropeTable: op({
     doc: [
-      'out[t, :] = scale · (cos(p·f_0), …, cos(p·f_{n-1}), sin(p·f_0), …, sin(p·f_{n-1})), p the position of token t, f the n frequencies.',
+      'out[t, :] = scale · (cos(p·f_0), …, cos(p·f_{n-1}), sin(p·f_0), …, sin(p·f_{n-1})),',
+      'p the position of token t, f the n frequencies.',
       'arXiv:2104.09864 §3.2; scale is the attention factor of arXiv:2309.00071 §3.4, else 1.',
     ],
     weights: { frequencies: 'one' },
@@ -212,7 +234,7 @@ export const ops = {
   }),
 
   kvWrite: op({
-    doc: ['Stores keys and values [T, K·E] of this step\'s tokens in the layer\'s cache pages.'],
+    doc: ["Stores keys and values [T, K·E] of this step's tokens in the layer's cache pages."],
     inputs: { k: 'one', v: 'one' },
     attributes: { layer: 'u32' },
     infer({ k, v }) {
@@ -223,7 +245,7 @@ export const ops = {
 
   attention: op({
     doc: [
-      'out = softmax(scale · q · Kᵀ) · V over the cached positions p\' ≤ p, and p\' > p − window if window > 0.',
+      "out = softmax(scale · q · Kᵀ) · V over the cached positions p' ≤ p, and p' > p − window if window > 0.",
       'q [T, H·E]; query head h reads KV head ⌊h·K / H⌋. arXiv:1706.03762 eq. 1, arXiv:2305.13245 (grouped heads).',
     ],
     inputs: { q: 'one' },
@@ -340,7 +362,8 @@ export function inferShapes(step: GraphStep, values: readonly Value[], weights: 
   const look = (arities: Readonly<Record<string, Arity>>, given: Operands, at: (id: number) => unknown) => {
     for (const [name, arity] of Object.entries(arities)) {
       const ids = listOf(given[name])
-      if (arity.endsWith('list') ? ids.length > listCapacity : ids.length > 1) expectCount(step.op, name, ids.length, listCapacity)
+      if (arity.endsWith('list') ? ids.length > listCapacity : ids.length > 1)
+        expectCount(step.op, name, ids.length, listCapacity)
       if (!arity.startsWith('optional') && ids.length === 0) expectCount(step.op, name, 0, 1)
       const found = ids.map((id) => (id < 0 ? undefined : at(id)))
       operands[name] = arity.endsWith('list') ? found : found[0]

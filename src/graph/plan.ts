@@ -43,8 +43,8 @@ export interface PlanValue {
 }
 
 /**
- * Indices into `values` or `weights` by the operand's name in the op table; lists where the op takes lists. An absent operand has
- * no key; an absent element of an optional list is -1.
+ * Indices into `values` or `weights` by the operand's name in the op table; lists where the op takes lists. An absent operand
+ * has no key; an absent element of an optional list is -1.
  */
 export type Operands = Readonly<Record<string, number | readonly number[]>>
 

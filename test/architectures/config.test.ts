@@ -6,56 +6,108 @@ import { compilePlan } from '../../src/graph/compile.js'
 import { madeGguf, madeLlama, madeOf } from '../support/made-checkpoints.js'
 
 const invalid = (field: string) => expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(field) })
-const unsupported = (field: string) => expect.objectContaining({ code: 'FORMAT_UNSUPPORTED', message: expect.stringContaining(field) })
+const unsupported = (field: string) =>
+  expect.objectContaining({ code: 'FORMAT_UNSUPPORTED', message: expect.stringContaining(field) })
 const config = (changes: Record<string, unknown> = {}) => readDecoderConfig(madeLlama(changes))
 const gguf = (changes: Parameters<typeof madeGguf>[0] = {}) => readDecoderConfig(madeGguf(changes))
 
 describe('readDecoderConfig', () => {
   it('reads Hugging Face keys', async () => {
     expect(await config()).toMatchObject({
-      dim: 64, ffnDim: 96, nLayers: 2, nHeads: 4, nKvHeads: 2, headDim: 16, vocabSize: 50, contextLength: 128,
-      normEps: 1e-5, ropeTheta: 10000, tiedEmbeddings: true, attentionBias: false, window: 0,
+      dim: 64,
+      ffnDim: 96,
+      nLayers: 2,
+      nHeads: 4,
+      nKvHeads: 2,
+      headDim: 16,
+      vocabSize: 50,
+      contextLength: 128,
+      normEps: 1e-5,
+      ropeTheta: 10000,
+      tiedEmbeddings: true,
+      attentionBias: false,
+      window: 0,
     })
   })
   it('reads GGUF keys, and takes the vocabulary and the tied output from the tensors', async () => {
     expect(await gguf()).toMatchObject({
-      dim: 64, ffnDim: 96, nLayers: 2, nHeads: 4, nKvHeads: 2, headDim: 16, vocabSize: 50, contextLength: 128,
-      ropeTheta: 10000, tiedEmbeddings: true, attentionBias: 'optional',
+      dim: 64,
+      ffnDim: 96,
+      nLayers: 2,
+      nHeads: 4,
+      nKvHeads: 2,
+      headDim: 16,
+      vocabSize: 50,
+      contextLength: 128,
+      ropeTheta: 10000,
+      tiedEmbeddings: true,
+      attentionBias: 'optional',
     })
   })
   it('fills in what Hugging Face has defaults for', async () => {
-    const changes = { num_key_value_heads: undefined, head_dim: undefined, rms_norm_eps: undefined, rope_theta: undefined, tie_word_embeddings: undefined }
-    expect(await config(changes)).toMatchObject({ nKvHeads: 4, headDim: 16, normEps: 1e-6, ropeTheta: 10000, tiedEmbeddings: false })
+    const changes = {
+      num_key_value_heads: undefined,
+      head_dim: undefined,
+      rms_norm_eps: undefined,
+      rope_theta: undefined,
+      tie_word_embeddings: undefined,
+    }
+    expect(await config(changes)).toMatchObject({
+      nKvHeads: 4,
+      headDim: 16,
+      normEps: 1e-6,
+      ropeTheta: 10000,
+      tiedEmbeddings: false,
+    })
   })
   it('reads the base of positions in the style of transformers 5', async () => {
-    expect(await config({ rope_theta: undefined, rope_parameters: { rope_theta: 500, rope_type: 'default' } })).toMatchObject({ ropeTheta: 500 })
+    expect(await config({ rope_theta: undefined, rope_parameters: { rope_theta: 500, rope_type: 'default' } })).toMatchObject({
+      ropeTheta: 500,
+    })
   })
 
   for (const field of ['hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads', 'vocab_size']) {
     it(`requires ${field}`, () => expect(config({ [field]: undefined })).rejects.toThrow(invalid(field)))
     for (const value of [0, -1, 1.5, '64', 2 ** 40, true, [64], {}]) {
-      it(`rejects ${JSON.stringify(value)} as ${field}`, () => expect(config({ [field]: value })).rejects.toThrow(invalid(field)))
+      it(`rejects ${JSON.stringify(value)} as ${field}`, () =>
+        expect(config({ [field]: value })).rejects.toThrow(invalid(field)))
     }
   }
-  for (const key of ['embedding_length', 'feed_forward_length', 'block_count', 'attention.head_count', 'context_length', 'attention.layer_norm_rms_epsilon']) {
+  for (const key of [
+    'embedding_length',
+    'feed_forward_length',
+    'block_count',
+    'attention.head_count',
+    'context_length',
+    'attention.layer_norm_rms_epsilon',
+  ]) {
     it(`requires ${key} of GGUF`, () => expect(gguf({ [`llama.${key}`]: undefined })).rejects.toThrow(invalid(`llama.${key}`)))
     it(`rejects a text as ${key}`, () => expect(gguf({ [`llama.${key}`]: 'many' })).rejects.toThrow(invalid(`llama.${key}`)))
   }
-  it('rejects heads that cannot share KV heads', () => expect(config({ num_key_value_heads: 3 })).rejects.toThrow(invalid('num_key_value_heads')))
+  it('rejects heads that cannot share KV heads', () =>
+    expect(config({ num_key_value_heads: 3 })).rejects.toThrow(invalid('num_key_value_heads')))
   it('rejects an odd head size', () => expect(config({ head_dim: 15 })).rejects.toThrow(invalid('head_dim')))
   it('rejects a norm without a positive epsilon', async () => {
     for (const eps of [0, -1e-6, 'small']) await expect(config({ rms_norm_eps: eps })).rejects.toThrow(invalid('rms_norm_eps'))
   })
-  it('rejects more layers than any model has', () => expect(config({ num_hidden_layers: 100000 })).rejects.toThrow(invalid('num_hidden_layers')))
+  it('rejects more layers than any model has', () =>
+    expect(config({ num_hidden_layers: 100000 })).rejects.toThrow(invalid('num_hidden_layers')))
 
   const unknown: [string, unknown][] = [
-    ['hidden_act', 'relu'], ['final_logit_softcapping', 30], ['attn_logit_softcapping', 50], ['partial_rotary_factor', 0.5], ['text_config', {}],
+    ['hidden_act', 'relu'],
+    ['final_logit_softcapping', 30],
+    ['attn_logit_softcapping', 50],
+    ['partial_rotary_factor', 0.5],
+    ['text_config', {}],
   ]
-  for (const [field, value] of unknown) it(`does not guess at ${field}`, () => expect(config({ [field]: value })).rejects.toThrow(unsupported(field)))
+  for (const [field, value] of unknown)
+    it(`does not guess at ${field}`, () => expect(config({ [field]: value })).rejects.toThrow(unsupported(field)))
   for (const key of ['expert_count', 'attention.max_alibi_bias', 'residual_scale', 'final_logit_softcapping']) {
-    it(`does not guess at ${key} of GGUF`, () => expect(gguf({ [`llama.${key}`]: 8 })).rejects.toThrow(unsupported(`llama.${key}`)))
+    it(`does not guess at ${key} of GGUF`, () =>
+      expect(gguf({ [`llama.${key}`]: 8 })).rejects.toThrow(unsupported(`llama.${key}`)))
   }
-  it('rejects keys and values of different sizes', () => expect(gguf({ 'llama.attention.value_length': 8 })).rejects.toThrow(invalid('value_length')))
+  it('rejects keys and values of different sizes', () =>
+    expect(gguf({ 'llama.attention.value_length': 8 })).rejects.toThrow(invalid('value_length')))
   it('refuses a family whose conventions are not known', async () => {
     await expect(readDecoderConfig({ ...madeLlama(), conventions: null })).rejects.toThrow(unsupported('model type'))
   })
@@ -81,9 +133,12 @@ describe('architectures', () => {
 })
 
 describe('gemma3', () => {
-  const gemma = (changes: Record<string, unknown>): Checkpoint => madeLlama({ model_type: 'gemma3_text', hidden_act: undefined, hidden_activation: 'gelu_pytorch_tanh', ...changes })
-  const read = (changes: Record<string, unknown>) => findArchitecture(gemma(changes)).readConfig(gemma(changes)) as Promise<unknown>
-  const windows = async (changes: Record<string, unknown>) => ((await read(changes)) as { layers: { window: number }[] }).layers.map(({ window }) => window)
+  const gemma = (changes: Record<string, unknown>): Checkpoint =>
+    madeLlama({ model_type: 'gemma3_text', hidden_act: undefined, hidden_activation: 'gelu_pytorch_tanh', ...changes })
+  const read = (changes: Record<string, unknown>) =>
+    findArchitecture(gemma(changes)).readConfig(gemma(changes)) as Promise<unknown>
+  const windows = async (changes: Record<string, unknown>) =>
+    ((await read(changes)) as { layers: { window: number }[] }).layers.map(({ window }) => window)
 
   it('makes every sixth layer a full one where nothing else is said', async () => {
     expect(await windows({ num_hidden_layers: 7, sliding_window: 4 })).toEqual([4, 4, 4, 4, 4, 0, 4])
@@ -108,8 +163,10 @@ describe('gemma3', () => {
     const ropes = (config: unknown) => (config as { layers: { rope: unknown }[] }).layers.map(({ rope }) => rope)
     expect(ropes(newer)).toEqual(ropes(older))
   })
-  it('rejects parameters of one kind only', () => expect(read({ rope_parameters: { full_attention: {} } })).rejects.toThrow(invalid('sliding_attention')))
-  it('requires its activation', () => expect(read({ hidden_activation: 'silu' })).rejects.toThrow(unsupported('hidden_activation')))
+  it('rejects parameters of one kind only', () =>
+    expect(read({ rope_parameters: { full_attention: {} } })).rejects.toThrow(invalid('sliding_attention')))
+  it('requires its activation', () =>
+    expect(read({ hidden_activation: 'silu' })).rejects.toThrow(unsupported('hidden_activation')))
   it('does not guess at attention in both directions', () => {
     return expect(read({ use_bidirectional_attention: true })).rejects.toThrow(unsupported('use_bidirectional_attention'))
   })

@@ -20,15 +20,29 @@ describe('GraphBuilder', () => {
     g.output('y', y)
     const { steps, values, weights } = g.finish()
     expect(values[y.id]).toMatchObject({ rows: 'tokens', width: 32, type: 'f32' })
-    expect(steps[1]).toMatchObject({ op: 'linear', label: 'model.layers.0.proj', inputs: { x: [x.id] }, weights: { weight: [1], bias: [2] } })
-    expect(weights.map(({ name }) => name)).toEqual(['model.embed_tokens.weight', 'model.layers.0.proj.weight', 'model.layers.0.proj.bias'])
+    expect(steps[1]).toMatchObject({
+      op: 'linear',
+      label: 'model.layers.0.proj',
+      inputs: { x: [x.id] },
+      weights: { weight: [1], bias: [2] },
+    })
+    expect(weights.map(({ name }) => name)).toEqual([
+      'model.embed_tokens.weight',
+      'model.layers.0.proj.weight',
+      'model.layers.0.proj.bias',
+    ])
   })
   it('takes an optional bias only where the checkpoint has one', () => {
     const g = new GraphBuilder(checkpoint)
     const x = g.embedding('model.embed_tokens', g.tokens, 64)
     g.linear('model.embed_tokens', x, 50, { bias: 'optional' })
     g.at('model.layers.0').linear('proj', x, 32, { bias: 'optional' })
-    expect(g.finish().steps.slice(1).map((step) => 'bias' in step.weights)).toEqual([false, true])
+    expect(
+      g
+        .finish()
+        .steps.slice(1)
+        .map((step) => 'bias' in step.weights),
+    ).toEqual([false, true])
   })
   it('lists a tensor once however often it is used', () => {
     const g = new GraphBuilder(checkpoint)
@@ -55,11 +69,15 @@ describe('GraphBuilder', () => {
     }
   })
   it('names a missing tensor and the nearest one', () => {
-    failing((g) => g.linear('model.layers.0.pro', g.input('x', 64), 32)).toThrow(/no tensor "model.layers.0.pro.weight".*"model.layers.0.proj.weight"/)
+    failing((g) => g.linear('model.layers.0.pro', g.input('x', 64), 32)).toThrow(
+      /no tensor "model.layers.0.pro.weight".*"model.layers.0.proj.weight"/,
+    )
     failing((g) => g.linear('nothing', g.input('x', 64), 32)).toThrow(expect.objectContaining({ code: 'TENSOR_MISSING' }))
   })
   it('rejects a tensor of another shape', () => {
-    failing((g) => g.linear('model.layers.0.proj', g.input('x', 64), 31)).toThrow(expect.objectContaining({ code: 'TENSOR_SHAPE' }))
+    failing((g) => g.linear('model.layers.0.proj', g.input('x', 64), 31)).toThrow(
+      expect.objectContaining({ code: 'TENSOR_SHAPE' }),
+    )
     failing((g) => g.embedding('model.embed_tokens', g.tokens, 32)).toThrow(expect.objectContaining({ code: 'TENSOR_SHAPE' }))
   })
   it('rejects types that cannot be computed with, and quantized vectors', () => {

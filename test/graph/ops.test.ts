@@ -20,13 +20,25 @@ describe('op table', () => {
 describe('inferShapes', () => {
   const values = [16, 16, 8].map((width, id) => ({ id, name: `v${id}`, rows: 'tokens' as const, width, type: 'f32' as const }))
   const weights = [{ shape: [8, 16] }, { shape: [8] }, { shape: [16] }]
-  const step = (op: string, changes: object) => ({ op, label: op, inputs: {}, weights: {}, outputs: {}, attributes: {}, ...changes })
-  const linear = (changes: object) => step('linear', { inputs: { x: [0] }, weights: { weight: [0] }, attributes: { epilogue: 'none' }, ...changes })
+  const step = (op: string, changes: object) => ({
+    op,
+    label: op,
+    inputs: {},
+    weights: {},
+    outputs: {},
+    attributes: {},
+    ...changes,
+  })
+  const linear = (changes: object) =>
+    step('linear', { inputs: { x: [0] }, weights: { weight: [0] }, attributes: { epilogue: 'none' }, ...changes })
   const mismatch = expect.objectContaining({ code: 'SHAPE_MISMATCH' })
 
   it('gives a list one shape per weight', () => {
     expect(inferShapes(linear({ weights: { weight: [0, 0] } }), values, weights)).toEqual({
-      out: [{ rows: 'tokens', width: 8 }, { rows: 'tokens', width: 8 }],
+      out: [
+        { rows: 'tokens', width: 8 },
+        { rows: 'tokens', width: 8 },
+      ],
     })
   })
   it('gives one shape where an epilogue joins two weights', () => {
@@ -45,5 +57,6 @@ describe('inferShapes', () => {
     ['heads that do not fill a row', step('attention', { inputs: { q: 0 }, attributes: { headDim: 5 } })],
     ['more angles than a head has', step('rope', { inputs: { x: 2, table: 0 }, attributes: { headDim: 8 } })],
   ]
-  for (const [what, broken] of wrong) it(`refuses ${what}`, () => expect(() => inferShapes(broken as never, values, weights)).toThrow(mismatch))
+  for (const [what, broken] of wrong)
+    it(`refuses ${what}`, () => expect(() => inferShapes(broken as never, values, weights)).toThrow(mismatch))
 })

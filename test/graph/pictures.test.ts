@@ -49,16 +49,28 @@ describe('drawPlan', () => {
   })
   it('needs nothing from outside', () => {
     for (const kind of ['svg', 'html'] as const) {
-      expect(drawPlan(plan, kind).replace('http://www.w3.org/2000/svg', '')).not.toMatch(/https?:|url\((?!#)|<script|@import|src=/)
+      expect(drawPlan(plan, kind).replace('http://www.w3.org/2000/svg', '')).not.toMatch(
+        /https?:|url\((?!#)|<script|@import|src=/,
+      )
     }
   })
   it('cannot be made to carry markup by a name in a checkpoint', () => {
-    const hostile = { ...plan, architecture: '<script>alert(1)</script>', values: plan.values.map((value) => ({ ...value, name: '"><img src=x>' })) }
+    const hostile = {
+      ...plan,
+      architecture: '<script>alert(1)</script>',
+      values: plan.values.map((value) => ({ ...value, name: '"><img src=x>' })),
+    }
     const steps = plan.steps.map((step) => ({ ...step, label: `${step.label}</title><script>` }))
     expect(drawPlan({ ...hostile, steps }, 'html')).not.toMatch(/<script|<img/)
   })
   it('draws plans without layers', async () => {
-    const small = { ...plan, steps: plan.steps.slice(0, 1), headStep: 1, outputs: [], kv: { nKvHeads: 0, headDim: 0, groups: [] } }
+    const small = {
+      ...plan,
+      steps: plan.steps.slice(0, 1),
+      headStep: 1,
+      outputs: [],
+      kv: { nKvHeads: 0, headDim: 0, groups: [] },
+    }
     expect(drawPlan(small, 'svg')).toContain('embedding')
   })
 })

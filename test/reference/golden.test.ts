@@ -9,7 +9,15 @@ import { decompose } from '../../src/graph/passes/decompose.js'
 import { type Golden, goldenRows, largestDifference, readGolden } from '../support/goldens.js'
 import { runPlan } from './run-plan.js'
 
-const huggingFace = ['llama', 'llama_bias_tied', 'llama_rope_linear', 'llama_rope_llama3', 'llama_rope_yarn', 'mistral', 'gemma3_text']
+const huggingFace = [
+  'llama',
+  'llama_bias_tied',
+  'llama_rope_linear',
+  'llama_rope_llama3',
+  'llama_rope_yarn',
+  'mistral',
+  'gemma3_text',
+]
 const gguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/llama_mixed_quants', 'gguf/gemma3_text']
 
 const temporary: string[] = []
@@ -32,7 +40,9 @@ async function compare(golden: Golden, path: string): Promise<void> {
   for (const row of goldenRows(golden)) {
     const outputs = runPlan(plan, row)
     for (const name of named) {
-      expect(largestDifference(outputs.get(name)!.data, row.expected(name)), name).toBeLessThanOrEqual(golden.tolerance[name]!.atol)
+      expect(largestDifference(outputs.get(name)!.data, row.expected(name)), name).toBeLessThanOrEqual(
+        golden.tolerance[name]!.atol,
+      )
     }
   }
 }
@@ -42,7 +52,9 @@ describe('golden reference', () => {
     const golden = readGolden(name)
     it.skipIf(!golden)(`${name} gives the logits and hidden states of Hugging Face`, () => compare(golden!, golden!.folder))
     const older = golden !== null && existsSync(join(golden.folder, 'config.older.json'))
-    it.skipIf(!older)(`${name} gives the same with the older style of config`, () => compare(golden!, olderConfig(golden!.folder)))
+    it.skipIf(!older)(`${name} gives the same with the older style of config`, () =>
+      compare(golden!, olderConfig(golden!.folder)),
+    )
   }
   for (const name of gguf) {
     const golden = readGolden(name)
@@ -71,7 +83,10 @@ describe('golden reference: passes', () => {
       const row = goldenRows(golden!)[0]!
       const fused = runPlan(plan, row)
       const written = runPlan({ ...graph, files: header.files }, row)
-      const unplaced = { ...plan, values: plan.values.map(({ name, rows, width, type }, id) => ({ id, name, rows, width, type })) }
+      const unplaced = {
+        ...plan,
+        values: plan.values.map(({ name, rows, width, type }, id) => ({ id, name, rows, width, type })),
+      }
       const decomposed = runPlan({ ...decompose(unplaced), files: plan.files }, row)
       for (const [output, { data }] of fused) {
         expect(largestDifference(data, written.get(output)!.data), output).toBe(0)

@@ -15,7 +15,9 @@ describe('golden blocks', () => {
       const expected = tensors.get('dequantized')!.data
       expect(values).toHaveLength(expected.length)
       // Theirs are rounded to f32 once or twice.
-      values.forEach((value, i) => expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(2e-6 * Math.abs(expected[i]!) + 1e-9))
+      values.forEach((value, i) =>
+        expect(Math.abs(value - expected[i]!)).toBeLessThanOrEqual(2e-6 * Math.abs(expected[i]!) + 1e-9),
+      )
     })
   }
 })

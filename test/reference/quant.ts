@@ -20,7 +20,8 @@ function bf16(view: DataView, offset: number): number {
 }
 
 /** Four-bit quants: byte j holds value j in its low half and value j + 16 in its high half. */
-const nibble = (block: DataView, at: number, j: number) => (j < 16 ? block.getUint8(at + j) & 15 : block.getUint8(at + j - 16) >> 4)
+const nibble = (block: DataView, at: number, j: number) =>
+  j < 16 ? block.getUint8(at + j) & 15 : block.getUint8(at + j - 16) >> 4
 /** The fifth bit of value j, out of 32 bits. */
 const fifth = (block: DataView, at: number, j: number) => ((block.getUint32(at, true) >>> j) & 1) << 4
 
@@ -88,4 +89,8 @@ export function decode(type: TensorTypeName, bytes: Uint8Array): Float64Array {
   return values
 }
 
-export const bytesOf = (type: TensorTypeName, shape: readonly number[]) => rowBytes(type, shape.reduce((a, b) => a * b, 1))
+export const bytesOf = (type: TensorTypeName, shape: readonly number[]) =>
+  rowBytes(
+    type,
+    shape.reduce((a, b) => a * b, 1),
+  )

@@ -23,7 +23,10 @@ export interface RunOptions {
 type Runnable = (Graph | Plan) & { readonly files: readonly { readonly path: string }[] }
 
 /** Every named output. Throws where a planned value is read after another one took its place. */
-export function runPlan(plan: Runnable, { tokens = [], outputs = tokens.map((_, t) => t), inputs = {} }: RunOptions): Map<string, Matrix> {
+export function runPlan(
+  plan: Runnable,
+  { tokens = [], outputs = tokens.map((_, t) => t), inputs = {} }: RunOptions,
+): Map<string, Matrix> {
   const weights = new Weights(plan)
   const arena = new Arena(plan)
   for (const { name, value } of plan.inputs) arena.write([value], [inputs[name]!])
@@ -43,7 +46,13 @@ export function runPlan(plan: Runnable, { tokens = [], outputs = tokens.map((_, 
           return listOf(step.outputs.out).map(() => normed)
         }
         case 'ropeTable':
-          return [ropeTable(tokens.map((_, t) => t), weight('frequencies').data, attribute('scale'))]
+          return [
+            ropeTable(
+              tokens.map((_, t) => t),
+              weight('frequencies').data,
+              attribute('scale'),
+            ),
+          ]
         case 'rope':
           return [rope(value('x'), value('table'), attribute('headDim'), String(step.attributes.pairing))]
         case 'kvWrite':
@@ -51,7 +60,13 @@ export function runPlan(plan: Runnable, { tokens = [], outputs = tokens.map((_, 
           return []
         case 'attention': {
           const { k, v } = cache.get(attribute('layer'))!
-          return [attention(value('q'), k, v, { headDim: attribute('headDim'), scale: attribute('scale'), window: attribute('window') })]
+          return [
+            attention(value('q'), k, v, {
+              headDim: attribute('headDim'),
+              scale: attribute('scale'),
+              window: attribute('window'),
+            }),
+          ]
         }
         case 'quantize':
           return listOf(step.outputs.out).map(() => value('x'))
@@ -129,7 +144,10 @@ class Weights {
   }
 }
 
-/** Values by id. In a plan, writing one forgets every other that shares bytes with it, so a wrong place shows as a failed read. */
+/**
+ * Values by id. In a plan, writing one forgets every other that shares bytes with it, so a wrong place shows as a failed
+ * read.
+ */
 class Arena {
   readonly #values = new Map<number, Matrix>()
   constructor(readonly plan: Runnable) {}
@@ -155,11 +173,13 @@ class Arena {
     const outs = Object.values(step.outputs).flatMap(listOf)
     const allowed = opRow(step.op).inPlace.flatMap((name) => listOf(step.inputs[name]))
     for (const out of outs) {
-      for (const other of outs) if (other !== out && this.#overlap(out, other)) throw new Error(`${step.label}: outputs overlap`)
+      for (const other of outs)
+        if (other !== out && this.#overlap(out, other)) throw new Error(`${step.label}: outputs overlap`)
       for (const id of Object.values(step.inputs).flatMap(listOf)) {
         if (!this.#overlap(out, id)) continue
         const [a, b] = [this.plan.values[out] as PlanValue, this.plan.values[id] as PlanValue]
-        if (!allowed.includes(id) || a.offset !== b.offset || a.stride !== b.stride) throw new Error(`${step.label}: out overlaps an input`)
+        if (!allowed.includes(id) || a.offset !== b.offset || a.stride !== b.stride)
+          throw new Error(`${step.label}: out overlaps an input`)
       }
     }
   }

@@ -1,4 +1,7 @@
-/** The inverse of fusing: every step in simple ops. For backends without a fused kernel, and to test that fusing changes nothing. */
+/**
+ * The inverse of fusing: every step in simple ops. For backends without a fused kernel, and to test that fusing changes
+ * nothing.
+ */
 import type { Graph, GraphStep, Value } from '../graph.js'
 import { opRow } from '../ops.js'
 

@@ -24,7 +24,11 @@ export function groupKvLayers(graph: Graph): Plan['kv'] {
     shapes.add(`${nKvHeads} × ${headDim}`)
   }
   if (shapes.size > 1) {
-    throw new InfernodeError('OPERATION_UNSUPPORTED', `A cache with layers of ${[...shapes].join(' and ')} values`, 'this version')
+    throw new InfernodeError(
+      'OPERATION_UNSUPPORTED',
+      `A cache with layers of ${[...shapes].join(' and ')} values`,
+      'this version',
+    )
   }
   const size = [...byWindow.values()].reduce((divisor, layers) => greatestCommonDivisor(divisor, layers.length), 0)
   const groups: KvGroup[] = []

@@ -1,4 +1,7 @@
-/** Linears that read the same input become one step over a list of weights: q, k and v; gate and up. Nothing is concatenated. */
+/**
+ * Linears that read the same input become one step over a list of weights: q, k and v; gate and up. Nothing is
+ * concatenated.
+ */
 import { absent, type Graph, type GraphStep, joinLabels, listOf } from '../graph.js'
 import { listCapacity } from '../ops.js'
 

@@ -1,4 +1,7 @@
-/** Moves every step on output rows to the end, so that the engine can run them alone, for one slice of the outputs after another. */
+/**
+ * Moves every step on output rows to the end, so that the engine can run them alone, for one slice of the outputs after
+ * another.
+ */
 import { type Graph, idsOf } from '../graph.js'
 
 /** Nothing of the head is read by the other steps (only `outputRows` crosses, one way), so both keep their order. */

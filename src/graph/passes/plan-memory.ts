@@ -1,4 +1,7 @@
-/** Gives every value a place in the arena of its kind of rows; values that never live at the same time share one. The last pass. */
+/**
+ * Gives every value a place in the arena of its kind of rows; values that never live at the same time share one. The last
+ * pass.
+ */
 import { rowBytes } from '../../tensor-types.js'
 import { findProducers, type Graph, idsOf, listOf } from '../graph.js'
 import { opRow } from '../ops.js'
@@ -56,13 +59,15 @@ function shareInPlace(graph: Graph, strides: readonly number[]): Buffer[] {
   for (const input of graph.inputs) buffers[input.value] = ofValue(input.value, -1)
   graph.steps.forEach((step, index) => {
     const out = listOf(step.outputs.out)
-    const replaceable = opRow(step.op).inPlace.flatMap((name) => listOf(step.inputs[name])).find((id) => {
-      const value = graph.values[id]!
-      const same = value.rows === graph.values[out[0]!]!.rows && value.type === 'f32' && strides[id] === strides[out[0]!]
-      const otherwiseRead = idsOf(step.inputs).filter((other) => other === id).length > 1
-      // A host input is filled by the caller, who may want to run the same step twice.
-      return same && lastReads[id] === index && !otherwiseRead && producers[id]! >= 0
-    })
+    const replaceable = opRow(step.op)
+      .inPlace.flatMap((name) => listOf(step.inputs[name]))
+      .find((id) => {
+        const value = graph.values[id]!
+        const same = value.rows === graph.values[out[0]!]!.rows && value.type === 'f32' && strides[id] === strides[out[0]!]
+        const otherwiseRead = idsOf(step.inputs).filter((other) => other === id).length > 1
+        // A host input is filled by the caller, who may want to run the same step twice.
+        return same && lastReads[id] === index && !otherwiseRead && producers[id]! >= 0
+      })
     if (replaceable !== undefined && out.length === 1 && graph.values[out[0]!]!.type === 'f32') {
       buffers[out[0]!] = buffers[replaceable]!
       buffers[out[0]!]!.to = Math.max(buffers[out[0]!]!.to, lastReads[out[0]!]!)

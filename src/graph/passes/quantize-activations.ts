@@ -1,10 +1,16 @@
-/** Gives every linear its input in the types that its weights read; quantized once per input and type, shared by all readers. */
+/**
+ * Gives every linear its input in the types that its weights read; quantized once per input and type, shared by all
+ * readers.
+ */
 import { type ActivationType, tensorTypes } from '../../tensor-types.js'
 import { countReaders, findProducers, type Graph, type GraphStep, listOf, type Value } from '../graph.js'
 
 const order: readonly ActivationType[] = ['f32', 'a8_32', 'a8_256']
 
-/** Where a norm of whole rows makes the input, it writes the int8 form itself; elsewhere a `quantize` step stands before the first reader. */
+/**
+ * Where a norm of whole rows makes the input, it writes the int8 form itself; elsewhere a `quantize` step stands before the
+ * first reader.
+ */
 export function quantizeActivations(graph: Graph): Graph {
   const values: Value[] = [...graph.values]
   const producers = findProducers(graph)
@@ -31,7 +37,15 @@ export function quantizeActivations(graph: Graph): Graph {
       const made = fresh.map((type) => known.get(type)!)
       const producer = producers[x]!
       if (producer >= 0 && normalizesRows(graph, graph.steps[producer]!)) norms.set(x, [...(norms.get(x) ?? []), ...made])
-      else steps.push({ op: 'quantize', label: values[x]!.name, inputs: { x }, weights: {}, outputs: { out: made }, attributes: {} })
+      else
+        steps.push({
+          op: 'quantize',
+          label: values[x]!.name,
+          inputs: { x },
+          weights: {},
+          outputs: { out: made },
+          attributes: {},
+        })
     }
     steps.push({ ...step, inputs: { ...step.inputs, x: types.map((type) => known.get(type)!) } })
   }
@@ -46,7 +60,10 @@ function typesOf(step: GraphStep, graph: Graph): ActivationType[] {
 
 /** A norm over groups inside a row has no whole blocks to quantize. */
 function normalizesRows(graph: Graph, step: GraphStep): boolean {
-  return step.op === 'rmsNorm' && graph.weights[step.weights.weight as number]!.shape[0] === graph.values[step.inputs.x as number]!.width
+  return (
+    step.op === 'rmsNorm' &&
+    graph.weights[step.weights.weight as number]!.shape[0] === graph.values[step.inputs.x as number]!.width
+  )
 }
 
 function fuseIntoNorms(graph: Graph, norms: ReadonlyMap<number, readonly number[]>): Graph {

@@ -1,4 +1,7 @@
-/** Drops steps whose results nobody reads, and values and weights that no step mentions; numbers the rest anew, in order of use. */
+/**
+ * Drops steps whose results nobody reads, and values and weights that no step mentions; numbers the rest anew, in order of
+ * use.
+ */
 import { absent, type Graph, type GraphStep, idsOf } from '../graph.js'
 import type { Operands } from '../plan.js'
 

@@ -45,14 +45,21 @@ describe('groupLinears', () => {
       }),
     )
     expect(opsOf(graph)).toEqual(['linear', 'silu', 'add'])
-    expect(graph.steps[0]).toMatchObject({ label: '{a,c}', inputs: { x: [0] }, weights: { weight: [0, 1], bias: [-1, 2] }, outputs: { out: [1, 3] } })
+    expect(graph.steps[0]).toMatchObject({
+      label: '{a,c}',
+      inputs: { x: [0] },
+      weights: { weight: [0, 1], bias: [-1, 2] },
+      outputs: { out: [1, 3] },
+    })
     checkGraph(graph)
   })
   it('opens another group after four', () => {
-    const graph = groupLinears(graphOf((g) => {
-      const x = g.input('x', 256)
-      for (const name of ['a', 'b', 'c', 'd', 'e']) g.output(name, g.linear(name, x, 256))
-    }))
+    const graph = groupLinears(
+      graphOf((g) => {
+        const x = g.input('x', 256)
+        for (const name of ['a', 'b', 'c', 'd', 'e']) g.output(name, g.linear(name, x, 256))
+      }),
+    )
     expect(graph.steps.map((step) => (step.weights.weight as number[]).length)).toEqual([4, 1])
     checkGraph(graph)
   })
@@ -70,7 +77,11 @@ describe('foldActivation', () => {
       g.output('y', g.swiglu(g.linear('a', x, 256), g.linear('c', x, 256, { bias: true })))
     })
     expect(graph.steps).toHaveLength(1)
-    expect(graph.steps[0]).toMatchObject({ weights: { weight: [0, 1], bias: [-1, 2] }, outputs: { out: [3] }, attributes: { epilogue: 'swiglu' } })
+    expect(graph.steps[0]).toMatchObject({
+      weights: { weight: [0, 1], bias: [-1, 2] },
+      outputs: { out: [3] },
+      attributes: { epilogue: 'swiglu' },
+    })
     checkGraph(graph)
   })
   it('puts the gate first when the graph computes it second', () => {
@@ -102,20 +113,26 @@ describe('foldActivation', () => {
 describe('foldResidual', () => {
   it('makes the add the epilogue, on either side', () => {
     for (const swapped of [false, true]) {
-      const graph = foldResidual(graphOf((g) => {
-        const x = g.input('x', 256)
-        const y = g.linear('a', x, 256)
-        g.output('y', swapped ? g.add(y, x) : g.add(x, y))
-      }))
-      expect(graph.steps).toMatchObject([{ op: 'linear', inputs: { x: [0], residual: 0 }, outputs: { out: [2] }, attributes: { epilogue: 'add' } }])
+      const graph = foldResidual(
+        graphOf((g) => {
+          const x = g.input('x', 256)
+          const y = g.linear('a', x, 256)
+          g.output('y', swapped ? g.add(y, x) : g.add(x, y))
+        }),
+      )
+      expect(graph.steps).toMatchObject([
+        { op: 'linear', inputs: { x: [0], residual: 0 }, outputs: { out: [2] }, attributes: { epilogue: 'add' } },
+      ])
       checkGraph(graph)
     }
   })
   it('folds one of two linears that are added', () => {
-    const graph = foldResidual(graphOf((g) => {
-      const x = g.input('x', 256)
-      g.output('y', g.add(g.linear('a', x, 256), g.linear('b', x, 256)))
-    }))
+    const graph = foldResidual(
+      graphOf((g) => {
+        const x = g.input('x', 256)
+        g.output('y', g.add(g.linear('a', x, 256), g.linear('b', x, 256)))
+      }),
+    )
     expect(opsOf(graph)).toEqual(['linear', 'linear'])
     checkGraph(graph)
   })
@@ -147,29 +164,37 @@ describe('foldScale', () => {
 
 describe('quantizeActivations', () => {
   it('quantizes once per input and type, for all readers', () => {
-    const graph = quantizeActivations(graphOf((g) => {
-      const x = g.silu(g.input('x', 256))
-      for (const name of ['a', 'd', 'b', 'c']) g.output(name, g.linear(name, x, 256))
-    }))
+    const graph = quantizeActivations(
+      graphOf((g) => {
+        const x = g.silu(g.input('x', 256))
+        for (const name of ['a', 'd', 'b', 'c']) g.output(name, g.linear(name, x, 256))
+      }),
+    )
     expect(opsOf(graph)).toEqual(['silu', 'quantize', 'linear', 'linear', 'quantize', 'linear', 'linear'])
     const inputs = graph.steps.filter((step) => step.op === 'linear').map((step) => typesOf(graph, step.inputs.x))
     expect(inputs).toEqual([['a8_32'], ['a8_32'], ['a8_256'], ['f32']])
     checkGraph(graph)
   })
   it('gives a group every type that its weights read', () => {
-    const graph = quantizeActivations(groupLinears(graphOf((g) => {
-      const x = g.silu(g.input('x', 256))
-      for (const name of ['b', 'a', 'c']) g.output(name, g.linear(name, x, 256))
-    })))
+    const graph = quantizeActivations(
+      groupLinears(
+        graphOf((g) => {
+          const x = g.silu(g.input('x', 256))
+          for (const name of ['b', 'a', 'c']) g.output(name, g.linear(name, x, 256))
+        }),
+      ),
+    )
     expect(typesOf(graph, graph.steps.at(-1)!.inputs.x)).toEqual(['f32', 'a8_32', 'a8_256'])
   })
   it('lets a norm write the int8 form, and nothing else where nobody reads f32', () => {
     const norm = (more: (g: GraphBuilder, x: ReturnType<GraphBuilder['silu']>) => void) => {
-      const graph = quantizeActivations(graphOf((g) => {
-        const x = g.rmsNorm('norm', g.input('x', 256), 1e-6)
-        g.output('a', g.linear('a', x, 256))
-        more(g, x)
-      }))
+      const graph = quantizeActivations(
+        graphOf((g) => {
+          const x = g.rmsNorm('norm', g.input('x', 256), 1e-6)
+          g.output('a', g.linear('a', x, 256))
+          more(g, x)
+        }),
+      )
       expect(opsOf(graph)).not.toContain('quantize')
       checkGraph(graph)
       return typesOf(graph, graph.steps[0]!.outputs.out)
@@ -180,18 +205,22 @@ describe('quantizeActivations', () => {
     expect(norm((g, x) => g.output('x', x))).toEqual(['f32', 'a8_32'])
   })
   it('does not fuse into a norm of groups', () => {
-    const graph = quantizeActivations(graphOf((g) => g.output('a', g.linear('a', g.rmsNorm('heads', g.input('x', 256), 1e-6, 64), 256))))
+    const graph = quantizeActivations(
+      graphOf((g) => g.output('a', g.linear('a', g.rmsNorm('heads', g.input('x', 256), 1e-6, 64), 256))),
+    )
     expect(opsOf(graph)).toEqual(['rmsNorm', 'quantize', 'linear'])
   })
 })
 
 describe('removeDead', () => {
   it('drops what nobody reads and numbers the rest', () => {
-    const graph = removeDead(graphOf((g) => {
-      const x = g.input('x', 256)
-      g.silu(g.linear('a', x, 256))
-      g.output('b', g.linear('b', x, 256))
-    }))
+    const graph = removeDead(
+      graphOf((g) => {
+        const x = g.input('x', 256)
+        g.silu(g.linear('a', x, 256))
+        g.output('b', g.linear('b', x, 256))
+      }),
+    )
     expect(graph.steps).toMatchObject([{ op: 'linear', weights: { weight: [0] }, outputs: { out: [1] } }])
     expect(graph.weights.map(({ name }) => name)).toEqual(['b.weight'])
     expect(graph.values.map(({ id }) => id)).toEqual([0, 1])
@@ -207,12 +236,14 @@ describe('removeDead', () => {
 
 describe('placeHead', () => {
   it('moves what runs on output rows behind everything else', () => {
-    const { graph, headStep } = placeHead(graphOf((g) => {
-      const x = g.input('x', 256)
-      const n = g.silu(g.outputRows(x))
-      g.output('x', g.silu(x))
-      g.output('n', n)
-    }))
+    const { graph, headStep } = placeHead(
+      graphOf((g) => {
+        const x = g.input('x', 256)
+        const n = g.silu(g.outputRows(x))
+        g.output('x', g.silu(x))
+        g.output('n', n)
+      }),
+    )
     expect(opsOf(graph)).toEqual(['silu', 'outputRows', 'silu'])
     expect(headStep).toBe(1)
   })
@@ -220,10 +251,12 @@ describe('placeHead', () => {
 
 describe('groupKvLayers', () => {
   const layers = (windows: readonly number[]) =>
-    groupKvLayers(graphOf((g) => {
-      const x = g.input('x', 64)
-      windows.forEach((window, layer) => g.output(`${layer}`, g.attention({ layer, q: x, k: x, v: x, headDim: 16, window })))
-    }))
+    groupKvLayers(
+      graphOf((g) => {
+        const x = g.input('x', 64)
+        windows.forEach((window, layer) => g.output(`${layer}`, g.attention({ layer, q: x, k: x, v: x, headDim: 16, window })))
+      }),
+    )
   it('makes one group of layers that are alike', () => {
     expect(layers([0, 0, 0])).toEqual({ nKvHeads: 4, headDim: 16, groups: [{ layers: [0, 1, 2], window: 0 }] })
   })

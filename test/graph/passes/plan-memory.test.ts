@@ -59,7 +59,11 @@ describe('planMemory', () => {
   })
   it('gives tokens and output rows an arena each', () => {
     const { values, bytesPerRow } = planned((g) => g.output('y', g.silu(g.outputRows(g.input('x', 16)))))
-    expect(values.map(({ rows, offset }) => [rows, offset])).toEqual([['tokens', 0], ['outputs', 0], ['outputs', 0]])
+    expect(values.map(({ rows, offset }) => [rows, offset])).toEqual([
+      ['tokens', 0],
+      ['outputs', 0],
+      ['outputs', 0],
+    ])
     expect(bytesPerRow).toEqual({ tokens: 64, outputs: 64 })
   })
 })
