@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/cpu_features.h"
 #include "cpu/kernels/kernels.h"
 
 namespace infernode::cpu {
@@ -32,37 +33,13 @@ using cpu::Range;
 using cpu::Rows;
 using cpu::Weight;
 
-inline bool cpu_has(const std::string& feature) {
-#if defined(__x86_64__)
-#define HAS(name, builtin) \
-  if (feature == name) return __builtin_cpu_supports(builtin);
-  HAS("avx2", "avx2")
-  HAS("fma", "fma")
-  HAS("f16c", "f16c")
-  HAS("avx512f", "avx512f")
-  HAS("avx512bw", "avx512bw")
-  HAS("avx512vl", "avx512vl")
-  HAS("avx512dq", "avx512dq")
-  HAS("avx512vnni", "avx512vnni")
-  HAS("avx512bf16", "avx512bf16")
-#undef HAS
-#endif
-  return feature.empty();
-}
-
 // The tables of the variants that this machine can run; the scalar one comes last.
 inline const std::vector<const KernelTable*>& variants() {
   static const std::vector<const KernelTable*> tables = [] {
+    const auto cpu = cpu::CpuFeatures::detect();
     std::vector<const KernelTable*> found;
-    const auto add = [&](const std::string& needs, const KernelTable* table) {
-      for (size_t begin = 0; begin <= needs.size();) {
-        const size_t end = std::min(needs.find(' ', begin), needs.size());
-        if (!cpu_has(needs.substr(begin, end - begin))) return;
-        begin = end + 1;
-      }
-      found.push_back(table);
-    };
-#define ISA(name, needs) add(needs, &cpu::name::kernels);
+#define ISA(name, needs) \
+  if (cpu.has(needs)) found.push_back(&cpu::name::kernels);
 #include "generated/isas.def"
 #undef ISA
     return found;

@@ -111,16 +111,17 @@ INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Sh
 
 template <size_t R>
 void attend(TensorType type, const std::byte* keys, const std::byte* values, size_t head_dim, const float* q, const Visible* visible,
-            Softmax* rows, float* out, size_t out_stride) {
+            Softmax* rows, float* out, size_t out_stride, Ahead& ahead) {
   switch (type) {
-    case TensorType::kF32: return attend_page<R>(Page<float>(keys, values, head_dim), q, visible, rows, out, out_stride);
-    case TensorType::kF16: return attend_page<R>(Page<F16>(keys, values, head_dim), q, visible, rows, out, out_stride);
-    case TensorType::kBf16: return attend_page<R>(Page<Bf16>(keys, values, head_dim), q, visible, rows, out, out_stride);
-    default: return attend_page<R>(Page<int8_t>(keys, values, head_dim), q, visible, rows, out, out_stride);
+    case TensorType::kF32: return attend_page<R>(Page<float>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
+    case TensorType::kF16: return attend_page<R>(Page<F16>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
+    case TensorType::kBf16: return attend_page<R>(Page<Bf16>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
+    default: return attend_page<R>(Page<int8_t>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
   }
 }
 
-using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax*, float*, size_t);
+using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax*, float*, size_t,
+                        Ahead&);
 constexpr Attend kAttend[] = {nullptr, attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
 static_assert(kTileRows < sizeof(kAttend) / sizeof(kAttend[0]));
 
@@ -176,12 +177,20 @@ struct Item {
     }
   }
 
-  void attend_to_page(size_t page, const Scratch& scratch, Tiles tiles) const {
+  // This KV head's keys and values in a page: one piece of memory, K then V.
+  const std::byte* part_of_page(size_t page) const {
     const KvCacheView& cache = batch.cache;
     const int32_t id = sequence.pages[cache.layer_group[op.layer]][page];
-    const std::byte* slot = cache.pool + static_cast<size_t>(id) * cache.page_bytes + cache.layer_slot[op.layer] * cache.slot_bytes;
-    const std::byte* keys = slot + k_offset(cache.type, shape.head_dim, kv_head);
-    const std::byte* values = slot + v_offset(cache.type, shape.head_dim, kv_head);
+    return cache.pool + static_cast<size_t>(id) * cache.page_bytes + cache.layer_slot[op.layer] * cache.slot_bytes +
+           k_offset(cache.type, shape.head_dim, kv_head);
+  }
+
+  void attend_to_page(size_t page, size_t last_page, const Scratch& scratch, Tiles tiles) const {
+    const TensorType type = batch.cache.type;
+    const size_t part_bytes = kv_part_bytes(type, shape.head_dim);
+    const std::byte *keys = part_of_page(page), *values = keys + part_bytes;
+    Ahead ahead = {nullptr, nullptr};
+    if (page < last_page) ahead = {part_of_page(page + 1), part_of_page(page + 1) + 2 * part_bytes};
     const size_t page_begin = page * kPagePositions, page_end = page_begin + kPagePositions;
     for (size_t tile = 0; tile < tiles.n; tile++) {
       const size_t begin = tiles.begin(tile), n = tiles.begin(tile + 1) - begin;
@@ -194,8 +203,8 @@ struct Item {
         any = any || from < to;
       }
       if (any)
-        kAttend[n](cache.type, keys, values, shape.head_dim, scratch.q + begin * shape.head_dim, visible, scratch.part + begin,
-                   scratch.part_out + begin * shape.padded_dim, shape.padded_dim);
+        kAttend[n](type, keys, values, shape.head_dim, scratch.q + begin * shape.head_dim, visible, scratch.part + begin,
+                   scratch.part_out + begin * shape.padded_dim, shape.padded_dim, ahead);
     }
   }
 
@@ -210,7 +219,8 @@ struct Item {
       const size_t end = smaller((span + 1) * kSpanPositions, last_position + 1);
       if (begin >= end) continue;
       for (size_t r = 0; r < rows; r++) scratch.part[r] = {0, 0, true};
-      for (size_t page = begin / kPagePositions; page <= (end - 1) / kPagePositions; page++) attend_to_page(page, scratch, tiles);
+      for (size_t page = begin / kPagePositions; page <= (end - 1) / kPagePositions; page++)
+        attend_to_page(page, last_position / kPagePositions, scratch, tiles);
       for (size_t r = 0; r < rows; r++) {
         if (scratch.part[r].empty) continue;
         const float* out = scratch.part_out + r * shape.padded_dim;

@@ -139,9 +139,20 @@ INFERNODE_INLINE VisibleToTile together(const Visible* rows) {
   return tile;
 }
 
+// What will be read next, to be fetched while something else is computed: a few lines at a time, because a page at once fills the
+// queues of the memory system and stalls.
+struct Ahead {
+  const std::byte *next, *end;
+  INFERNODE_INLINE void fetch() {
+    if (next >= end) return;
+    for (size_t line = 0; line < 4; line++) prefetch(next + line * 64);
+    next += 256;
+  }
+};
+
 // scores[R, 64] = q · keys, for (at least) the positions that the tile sees. q: [E, R], scaled.
 template <size_t R, class Page>
-INFERNODE_INLINE void page_scores(const Page& page, const float* q, VisibleToTile seen, float (*scores)[kPagePositions]) {
+INFERNODE_INLINE void page_scores(const Page& page, const float* q, VisibleToTile seen, float (*scores)[kPagePositions], Ahead& ahead) {
   constexpr size_t lanes = F32::lanes, step = kTileVectors * lanes;
   for (size_t j = seen.begin / step * step; j < seen.end; j += step) {
     F32 sum[R][kTileVectors];
@@ -156,6 +167,7 @@ INFERNODE_INLINE void page_scores(const Page& page, const float* q, VisibleToTil
       for (size_t v = 0; v < kTileVectors; v++) scale[v] = page.key_scale(begin, j + v * lanes);
 #pragma GCC unroll 1
       for (size_t e = begin; e < end; e++) {
+        ahead.fetch();
         F32 key[kTileVectors];
 #pragma GCC unroll 8
         for (size_t v = 0; v < kTileVectors; v++) key[v] = page.key(e, j + v * lanes, scale[v]);
@@ -247,11 +259,11 @@ INFERNODE_INLINE void page_values(const Page& page, size_t e, const float (*weig
 
 // Adds one page to R rows. q: [E, R], scaled; out: R rows of out_stride floats, a multiple of the lanes and at least E.
 template <size_t R, class Page>
-void attend_page(const Page& page, const float* q, const Visible* visible, Softmax* rows, float* out, size_t out_stride) {
+void attend_page(const Page& page, const float* q, const Visible* visible, Softmax* rows, float* out, size_t out_stride, Ahead& ahead) {
   constexpr size_t lanes = F32::lanes, step = kTileVectors * lanes;
   alignas(64) float weights[R][kPagePositions];
   const VisibleToTile seen = together<R>(visible);
-  page_scores<R>(page, q, seen, weights);
+  page_scores<R>(page, q, seen, weights, ahead);
   bool first[R];
   Factors factors[R] = {};
   for (size_t r = 0; r < R; r++) {

@@ -1,20 +1,11 @@
 // Ops that treat every value alone; out may be an input. Bound by memory, but for the exponentials.
+#include "cpu/kernels/activation_functions.h"
 #include "cpu/kernels/kernels_of_isa.h"
-#include "cpu/kernels/math.h"
 #include "cpu/kernels/rows.h"
 #include "simd.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
-
-// x · sigmoid(x)
-INFERNODE_INLINE F32 silu(F32 x) { return x / (F32::all(1.0f) + exp(F32::zero() - x)); }
-
-// 0.5·x·(1 + tanh u) = x · sigmoid(2u), u = √(2/π)·(x + 0.044715·x³): no cancellation for negative x.
-INFERNODE_INLINE F32 gelu_tanh(F32 x) {
-  const F32 minus_2u = x * fma(x * x, F32::all(-0.0713548162726f), F32::all(-1.59576912161f));
-  return x / (F32::all(1.0f) + exp(minus_2u));
-}
 
 template <class F>
 INFERNODE_INLINE void map(const Rows& x, const Rows& out, Range items, F&& f) {

@@ -209,7 +209,7 @@ INFERNODE_INLINE void store(Element* p, Vector x, size_t n) {
   for (size_t i = 0; i < n; i++) p[i] = row[i];
 }
 
-INFERNODE_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+INFERNODE_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -186,7 +186,7 @@ INFERNODE_INLINE __m256i to_bf16(F32 x) {
 INFERNODE_INLINE void store(Bf16* p, F32 x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bf16(x)); }
 INFERNODE_INLINE void store(Bf16* p, F32 x, size_t n) { _mm256_mask_storeu_epi16(p, first_lanes(n).v, to_bf16(x)); }
 
-INFERNODE_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+INFERNODE_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

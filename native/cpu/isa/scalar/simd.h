@@ -201,8 +201,8 @@ INFERNODE_INLINE void store(Element* p, Vector x, size_t n) {
   if (n > 0) store(p, x);
 }
 
-// Asks for the cache line of p, to be read soon.
-INFERNODE_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+// Asks for the cache line of p in the second level, to be read soon.
+INFERNODE_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA
