@@ -1,0 +1,222 @@
+/** Tokenizers through the binding: small ones with the reference's answers, real vocabularies where they are at hand. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { openGguf } from '../../src/formats/gguf.js'
+import type { TokenizerSource } from '../../src/formats/checkpoint.js'
+import { describe as describeTokenizer, Tokenizer } from '../../src/tokenizer/tokenizer.js'
+
+const root = join(import.meta.dirname, '../..')
+const fixtures = process.env.INFERNODE_TOKENIZERS ?? join(root, 'test/fixtures/tokenizers')
+const vocabularies = process.env.INFERNODE_VOCABULARIES ?? join(root, '../shared/tokenizers')
+const models = process.env.INFERNODE_TEST_MODELS ?? join(root, '../shared/models')
+
+interface Case {
+  text: string
+  ids: number[]
+  offsets: [number, number][]
+  ids_parsing_specials: number[]
+  ids_with_added: number[]
+  decoded: string
+}
+
+const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'))
+const fromJson = (path: string): TokenizerSource => ({ from: 'tokenizer.json', path, config: {} })
+const made = (name: string) => join(fixtures, 'made', name)
+const code = (code: string) => expect.objectContaining({ name: 'InfernodeError', code })
+
+async function fromGguf(path: string): Promise<TokenizerSource> {
+  return (await openGguf(path)).tokenizer!
+}
+
+/** The cases count code points, infernode UTF-16 code units, as JavaScript does. */
+function toUnits(text: string, offsets: readonly [number, number][]): number[] {
+  const unitAt = [0]
+  for (const character of text) unitAt.push(unitAt.at(-1)! + character.length)
+  return offsets.flat().map((point) => unitAt[point]!)
+}
+
+const byteLevel = ['gpt2', 'llama3', 'qwen2', 'gpt-4o', 'tekken', 'deepseek-v3', 'smollm']
+const laterKinds = readdirSync(join(fixtures, 'made')).filter((name) => !byteLevel.includes(name))
+
+describe('tokenizer cases: small tokenizers', () => {
+  for (const name of byteLevel)
+    it(`${name} gives the ids, offsets and texts of the reference`, async () => {
+      const tokenizer = await Tokenizer.load(fromJson(join(made(name), 'tokenizer.json')))
+      const cases: Case[] = json(join(made(name), 'cases.json')).cases
+      expect(cases.length).toBeGreaterThan(40)
+      for (const { text, ids, offsets, ids_parsing_specials, ids_with_added, decoded } of cases) {
+        const plain = await tokenizer.encode(text, { addSpecial: false, offsets: true })
+        expect([...plain.ids], text).toEqual(ids)
+        expect([...plain.offsets], text).toEqual(toUnits(text, offsets))
+        expect([...(await tokenizer.encode(text, { addSpecial: false, parseSpecial: true })).ids], text).toEqual(ids_parsing_specials)
+        expect([...(await tokenizer.encode(text, { parseSpecial: true })).ids], text).toEqual(ids_with_added)
+        expect(await tokenizer.decode(ids), text).toBe(decoded)
+      }
+    })
+
+  for (const name of laterKinds)
+    it(`${name} is refused by the name of its kind`, async () => {
+      await expect(Tokenizer.load(fromJson(join(made(name), 'tokenizer.json')))).rejects.toThrow(code('TOKENIZER_UNSUPPORTED'))
+    })
+
+  for (const name of readdirSync(join(fixtures, 'made')))
+    it(`the description of ${name} is the one that the C++ tests use`, async () => {
+      const description = await describeTokenizer(fromJson(join(made(name), 'tokenizer.json')))
+      const vocab = { ...description.vocab, file: 'tokenizer.json' }
+      expect({ ...description, vocab }).toEqual(json(join(made(name), 'description.json')))
+    })
+})
+
+const real = readdirSync(join(fixtures, 'gguf')).map((file) => basename(file, '.json'))
+const pathOf = (name: string) =>
+  name === 'gemma3' ? join(models, 'gemma3-270m/gemma-3-270m.gguf') : join(vocabularies, `${name}.gguf`)
+
+describe('tokenizer cases: real vocabularies', () => {
+  for (const name of real) {
+    if (!existsSync(pathOf(name))) {
+      console.warn(`skipped: there is no ${pathOf(name)}`)
+      continue
+    }
+    it(`the description of ${name} is the one that the C++ tests use`, async () => {
+      const description = await describeTokenizer(await fromGguf(pathOf(name)))
+      const vocab = { ...description.vocab, file: basename(pathOf(name)) }
+      expect({ ...description, vocab }).toEqual(json(join(fixtures, 'gguf', `${name}.json`)))
+    })
+    if (name === 'bert-bge') {
+      it('bert-bge is refused by the name of its kind', async () => {
+        await expect(Tokenizer.load(await fromGguf(pathOf(name)))).rejects.toThrow(code('TOKENIZER_UNSUPPORTED'))
+      })
+      continue
+    }
+    if (!existsSync(`${pathOf(name)}.inp`)) continue
+    it(`${name} gives the ids of the reference, and the text back`, async () => {
+      const tokenizer = await Tokenizer.load(await fromGguf(pathOf(name)))
+      const texts = readFileSync(`${pathOf(name)}.inp`, 'utf8').split('\n__ggml_vocab_test__\n')
+      const lines = readFileSync(`${pathOf(name)}.out`, 'utf8').split('\n')
+      expect(texts.length).toBeGreaterThan(40)
+      for (const [i, text] of texts.entries()) {
+        const expected = lines[i]!.trim() === '' ? [] : lines[i]!.trim().split(/\s+/).map(Number)
+        const { ids } = await tokenizer.encode(text, { addSpecial: false })
+        expect([...ids], text).toEqual(expected)
+        expect(await tokenizer.decode(ids)).toBe(text)
+      }
+    })
+  }
+
+  const gemma = join(models, 'gemma3-270m/reference.json')
+  if (existsSync(gemma))
+    it('gemma3 gives the ids of the reference, beginning of text included', async () => {
+      const tokenizer = await Tokenizer.load(await fromGguf(pathOf('gemma3')))
+      for (const { prompt, ids } of json(gemma).cases) expect([...(await tokenizer.encode(prompt)).ids], prompt).toEqual(ids)
+    })
+  else console.warn(`skipped: there is no ${gemma}`)
+})
+
+describe('Tokenizer', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'infernode-tokenizer-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  /** gpt2's small tokenizer with something else in it. */
+  function changed(change: (tokenizer: any) => void): TokenizerSource {
+    const tokenizer = json(join(made('gpt2'), 'tokenizer.json'))
+    change(tokenizer)
+    const path = join(folder, 'tokenizer.json')
+    writeFileSync(path, JSON.stringify(tokenizer))
+    return fromJson(path)
+  }
+  const unsupported = (change: (tokenizer: any) => void, name: string) =>
+    expect(Tokenizer.load(changed(change))).rejects.toThrow(
+      expect.objectContaining({ code: 'TOKENIZER_UNSUPPORTED', message: expect.stringContaining(name) }),
+    )
+
+  it('names the component that it does not know', async () => {
+    await unsupported((t) => (t.normalizer = { type: 'NFKC' }), 'normalizer "NFKC"')
+    await unsupported((t) => (t.normalizer = { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Lowercase' }] }), 'Lowercase')
+    await unsupported((t) => (t.decoder = { type: 'CTC' }), 'decoder "CTC"')
+    await unsupported((t) => (t.post_processor = { type: 'Other' }), 'post-processor "Other"')
+    await unsupported((t) => (t.model.dropout = 0.1), 'dropout')
+    await unsupported((t) => (t.model.end_of_word_suffix = '</w>'), 'end_of_word_suffix')
+    await unsupported((t) => (t.model.type = 'WordLevel'), 'model "WordLevel"')
+    const split = { type: 'Split', pattern: { Regex: '\\w+|\\s+' }, behavior: 'Isolated', invert: false }
+    const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: false }
+    const sequence = (...pretokenizers: unknown[]) => ({ type: 'Sequence', pretokenizers })
+    await unsupported((t) => (t.pre_tokenizer = sequence(split, bytes)), '\\w+|\\s+')
+    await unsupported((t) => (t.pre_tokenizer = sequence({ ...split, pattern: { Regex: '\\p{N}' }, behavior: 'Removed' }, bytes)), 'Removed')
+    await unsupported((t) => (t.pre_tokenizer = sequence({ type: 'Metaspace' }, bytes)), 'Metaspace')
+    await unsupported((t) => (t.pre_tokenizer = { type: 'Whitespace' }), 'character BPE')
+  })
+
+  it('adds what a template puts around the text', async () => {
+    const tokenizer = await Tokenizer.load(
+      changed((t) => {
+        t.post_processor = {
+          type: 'Sequence',
+          processors: [
+            { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+            {
+              type: 'TemplateProcessing',
+              single: [{ SpecialToken: { id: '<|im_start|>' } }, { Sequence: { id: 'A' } }, { SpecialToken: { id: '<|im_end|>' } }],
+              special_tokens: { '<|im_start|>': { ids: [1] }, '<|im_end|>': { ids: [2] } },
+            },
+          ],
+        }
+      }),
+    )
+    const { ids, offsets } = await tokenizer.encode('a a', { offsets: true })
+    expect([ids[0], ids.at(-1)]).toEqual([1, 2])
+    // The second a without its space, then nothing at the end.
+    expect([...offsets].slice(-4)).toEqual([2, 3, 3, 3])
+    expect([...(await tokenizer.encode('a', { addSpecial: false })).ids]).not.toContain(1)
+    expect(await tokenizer.decode(ids, { skipSpecial: true })).toBe('a a')
+    expect(await tokenizer.decode(ids)).toBe('<|im_start|>a a<|im_end|>')
+  })
+
+  it('refuses damaged files', async () => {
+    const path = join(folder, 'damaged.json')
+    writeFileSync(path, readFileSync(join(made('gpt2'), 'tokenizer.json')).subarray(0, 5000))
+    await expect(Tokenizer.load(fromJson(path))).rejects.toThrow(code('FILE_CORRUPT'))
+    await expect(Tokenizer.load(fromJson(join(folder, 'none.json')))).rejects.toThrow(code('FILE_UNREADABLE'))
+    await expect(Tokenizer.load(changed((t) => (t.model.merges = [['a', 'zzz']])))).rejects.toThrow(code('TOKENIZER_INVALID'))
+    await expect(Tokenizer.load(changed((t) => delete t.model))).rejects.toThrow(code('TOKENIZER_INVALID'))
+  })
+
+  it('refuses GGUF pre-tokenizers that it does not know, and files without one', async () => {
+    const source = { from: 'gguf', path: 'x.gguf', tokens: { offset: 0, bytes: 8, count: 1 }, scores: null, types: null, merges: null } as const
+    const load = (entries: [string, string][]) =>
+      Tokenizer.load({ ...source, metadata: new Map(entries.map(([key, value]) => [`tokenizer.ggml.${key}`, value])) })
+    await expect(load([['model', 'gpt2'], ['pre', 'new']])).rejects.toThrow('pre-tokenizer "new"')
+    await expect(load([['model', 'gpt2']])).rejects.toThrow(code('TOKENIZER_UNSUPPORTED'))
+    await expect(load([['model', 'rwkv']])).rejects.toThrow('model "rwkv"')
+    await expect(load([])).rejects.toThrow(code('TOKENIZER_INVALID'))
+  })
+
+  it('counts lone surrogates as U+FFFD', async () => {
+    const tokenizer = await Tokenizer.load(fromJson(join(made('gpt2'), 'tokenizer.json')))
+    const { ids, offsets } = await tokenizer.encode('a\ud800b', { offsets: true })
+    expect(await tokenizer.decode(ids)).toBe('a\ufffdb')
+    expect(offsets.at(-1)).toBe(3)
+  })
+
+  it('knows pieces, ids and control tokens, and refuses ids that are none', async () => {
+    const tokenizer = await Tokenizer.load(fromJson(join(made('gpt2'), 'tokenizer.json')))
+    const id = tokenizer.find('<|im_start|>')!
+    expect(tokenizer.pieces([id])).toEqual(['<|im_start|>'])
+    expect(tokenizer.isSpecial(id)).toBe(true)
+    expect(tokenizer.isSpecial(tokenizer.find('a')!)).toBe(false)
+    expect(tokenizer.isSpecial(1e9)).toBe(false)
+    expect(tokenizer.find('no such piece')).toBeUndefined()
+    for (const id of [-1, tokenizer.vocabSize, 2 ** 32, 1.5, NaN]) {
+      await expect(tokenizer.decode([id])).rejects.toThrow(code('TOKEN_UNKNOWN'))
+      expect(() => tokenizer.pieces([id])).toThrow(code('TOKEN_UNKNOWN'))
+    }
+  })
+
+  it('encodes many texts at once', async () => {
+    const tokenizer = await Tokenizer.load(fromJson(join(made('llama3'), 'tokenizer.json')))
+    const texts = Array.from({ length: 200 }, (_, i) => `text ${i} `.repeat(i))
+    const encoded = await Promise.all(texts.map((text) => tokenizer.encode(text)))
+    for (const [i, { ids }] of encoded.entries()) expect(await tokenizer.decode(ids)).toBe(texts[i])
+  })
+})
