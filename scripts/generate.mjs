@@ -181,7 +181,9 @@ function opSection([name, op]) {
   return [
     `## ${name}`,
     '',
-    op.doc.map((line) => `${line}  `),
+    '```text',
+    op.doc,
+    '```',
     '',
     '| inputs | weights | outputs | attributes | fused |',
     '| --- | --- | --- | --- | --- |',

@@ -127,7 +127,7 @@ export function configFields({ config }: Checkpoint): ConfigFields {
 }
 
 /** A value in an error, short enough to read. */
-function show(value: unknown): string {
+export function show(value: unknown): string {
   const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value))
   return text.length > 60 ? `${text.slice(0, 57)}…` : text
 }

@@ -2,7 +2,7 @@
 import type { Checkpoint } from '../formats/checkpoint.js'
 import type { GraphBuilder, Rope, Value } from '../graph/builder.js'
 import { architecture, conventionsOf, type DecoderConfig, readDecoderConfig } from './architecture.js'
-import { type ConfigFields, configFields } from './config-fields.js'
+import { type ConfigFields, configFields, show } from './config-fields.js'
 import { makeRope, readRopeScaling } from './rope.js'
 
 interface Gemma3Config extends DecoderConfig {
@@ -79,7 +79,7 @@ function slidingLayers(fields: ConfigFields, nLayers: number): boolean[] {
     return kinds.map((kind: unknown) => {
       const sliding = kind === 'sliding_attention' || kind === true
       if (sliding || kind === 'full_attention' || kind === false) return sliding
-      throw fields.unsupported(perLayer, `${JSON.stringify(kind)} is not supported`)
+      throw fields.unsupported(perLayer, `${show(kind)} is not supported`)
     })
   }
   const every = fields.count(pattern, { fallback: 6 })

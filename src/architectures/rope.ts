@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { InfernodeError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
 import type { Rope } from '../graph/builder.js'
-import type { ConfigFields } from './config-fields.js'
+import { type ConfigFields, show } from './config-fields.js'
 
 export type RopeScaling =
   | { readonly type: 'none' }
@@ -98,7 +98,7 @@ function fromHuggingFace(
 ): RopeScaling {
   const number = (key: string, fallback?: number) => fields.number(`${where}.${key}`, parameters[key] ?? fallback)
   const unsupported = (key: string) => {
-    return fields.unsupported(`${where}.${key}`, `${JSON.stringify(parameters[key])} is not supported`)
+    return fields.unsupported(`${where}.${key}`, `${show(parameters[key])} is not supported`)
   }
   if ((parameters.partial_rotary_factor ?? 1) !== 1) throw unsupported('partial_rotary_factor')
   const typeKey = 'rope_type' in parameters ? 'rope_type' : 'type' // transformers before 4.43 called it `type`
@@ -163,7 +163,7 @@ function fromGguf(fields: ConfigFields, contextLength: number): RopeScaling {
       }
     }
     default:
-      throw fields.unsupported('rope.scaling.type', `only none, linear and yarn are supported, found ${JSON.stringify(type)}`)
+      throw fields.unsupported('rope.scaling.type', `only none, linear and yarn are supported, found ${show(type)}`)
   }
 }
 

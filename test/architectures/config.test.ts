@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { readDecoderConfig } from '../../src/architectures/architecture.js'
+import { show } from '../../src/architectures/config-fields.js'
 import { architectures, findArchitecture } from '../../src/architectures/index.js'
 import type { Checkpoint } from '../../src/formats/checkpoint.js'
 import { compilePlan } from '../../src/graph/compile.js'
@@ -169,5 +170,12 @@ describe('gemma3', () => {
     expect(read({ hidden_activation: 'silu' })).rejects.toThrow(unsupported('hidden_activation')))
   it('does not guess at attention in both directions', () => {
     return expect(read({ use_bidirectional_attention: true })).rejects.toThrow(unsupported('use_bidirectional_attention'))
+  })
+})
+
+describe('show', () => {
+  it('keeps values in errors short, whatever they are', () => {
+    expect(show('x'.repeat(1000)).length).toBeLessThanOrEqual(60)
+    expect([show(12n), show(undefined), show([1])]).toEqual(['12', 'undefined', '[1]'])
   })
 })
