@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Model, type GenerateOptions, type LoadProgress } from '../src/index.js'
 import { realModel } from './support/models.js'
@@ -354,5 +356,35 @@ describe('dispose', () => {
       await other.generate(prompt, { maxTokens: 2 }).result()
     }
     expect((await model.generate(prompt, { ...greedy, maxTokens: 2 }).result()).tokens).toHaveLength(2)
+  })
+})
+
+describe('garbage collection', () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+
+  it('frees a model that nobody refers to any more', async () => {
+    const forgotten = await (async () => {
+      const other = await Model.load()
+      await other.generate(prompt, { maxTokens: 2 }).result()
+      return new WeakRef(other)
+    })()
+    for (let i = 0; i < 50 && forgotten.deref(); i++) {
+      await sleep(10)
+      collect()
+    }
+    expect(forgotten.deref()).toBeUndefined()
+  })
+
+  it('keeps a model alive while one of its generations runs', async () => {
+    const result = await (async () => {
+      const other = await Model.load()
+      return [other.generate(prompt, { ...greedy, maxTokens: 200, logitBias: { 0: -Infinity } }).result()] as const
+    })()
+    for (let i = 0; i < 5; i++) {
+      collect()
+      await sleep(1)
+    }
+    expect((await result[0]).tokens).toHaveLength(200)
   })
 })
