@@ -2,6 +2,7 @@
 import { InfernodeError } from './errors.js'
 import { openCheckpoint } from './formats/index.js'
 import type { Checkpoint, GgufValue, TensorInfo, TokenizerSource } from './formats/checkpoint.js'
+import { unusedTensors } from './graph/builder.js'
 import { compilePlan } from './graph/compile.js'
 import type { Plan } from './graph/plan.js'
 import { embeddedModel, weigh, type ModelInfo } from './model.js'
@@ -26,6 +27,8 @@ export interface Inspection extends Pick<
   } | null
   readonly generation: Checkpoint['generation']
   readonly hasChatTemplate: boolean
+  /** Names of tensors that the plan does not read. */
+  readonly unusedTensors: readonly string[]
   readonly plan: Plan
 }
 
@@ -59,6 +62,7 @@ export async function inspect(path: string = embeddedModel): Promise<Inspection>
     tokenizer: checkpoint.tokenizer && (await describeTokenizer(checkpoint.tokenizer)),
     generation: checkpoint.generation,
     hasChatTemplate: checkpoint.chatTemplate !== null,
+    unusedTensors: unusedTensors(checkpoint, plan),
     plan,
   }
 }

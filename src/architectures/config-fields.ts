@@ -128,6 +128,7 @@ export function configFields({ config }: Checkpoint): ConfigFields {
 
 /** A value in an error, short enough to read. */
 export function show(value: unknown): string {
-  const text = typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value))
+  // JSON has no bigint, GGUF has.
+  const text = JSON.stringify(value, (_, inner) => (typeof inner === 'bigint' ? Number(inner) : inner)) ?? String(value)
   return text.length > 60 ? `${text.slice(0, 57)}…` : text
 }

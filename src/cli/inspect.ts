@@ -82,6 +82,8 @@ function overview(found: Inspection): string[][] {
     ['generation', short(found.generation)],
     ['chat template', found.hasChatTemplate ? 'yes' : 'no'],
     ['plan', `${plan.steps.length} steps; --plan prints them, --graph draws them`],
+    // Worth a look: they may say that a checkpoint holds more than what runs.
+    ...(found.unusedTensors.length > 0 ? [['not read', short(found.unusedTensors)]] : []),
   ]
 }
 
