@@ -1,5 +1,5 @@
 // Everything that can be wrong without a test noticing: types, generated files, and how the packed package looks to its users.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { binOf, capture, fail, packageJson, root } from './toolchain.mjs'
@@ -14,6 +14,17 @@ const checks = {
 
   async 'generated files are what their sources say'() {
     return node('scripts/generate.mjs', '--check')
+  },
+
+  async 'CMakeLists.txt lists every native source'() {
+    const list = readFileSync(join(root, 'CMakeLists.txt'), 'utf8')
+    const sources = ['native', 'test/native', 'bench/native'].flatMap((folder) =>
+      existsSync(join(root, folder))
+        ? readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((name) => `${folder}/${name.replaceAll('\\', '/')}`)
+        : [],
+    )
+    const missing = sources.filter((name) => name.endsWith('.cc') && !list.includes(name))
+    return { status: missing.length, output: missing.join('\n') }
   },
 
   async 'package-lock.json fits package.json and names no registry'() {
