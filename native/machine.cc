@@ -200,7 +200,7 @@ std::vector<int> affinity() { return {}; }
 }  // namespace
 
 MachineSource MachineSource::of_this_machine() {
-  return {read_text, affinity(), static_cast<int>(std::max(1u, Thread::hardware_concurrency()))};
+  return {read_text, affinity(), static_cast<int>(std::max(1u, hardware_concurrency()))};
 }
 
 ThreadCount choose_threads(int requested) {

@@ -17,11 +17,19 @@ Process& process() {
   return *instance;
 }
 
+Error no_thread(const char* name) { return error(ErrorCode::kOutOfMemory, {std::string("the thread ") + name, "The"}); }
+
 }  // namespace
 
-Service::Service() : thread_([this] { serve(); }) {}
+Result<std::unique_ptr<Service>> Service::make(const char* name) {
+  std::unique_ptr<Service> self(new Service);
+  self->started_ = self->thread_.start([](void* service) { static_cast<Service*>(service)->serve(); }, self.get(), name);
+  if (!self->started_) return no_thread(name);
+  return self;
+}
 
 Service::~Service() {
+  if (!started_) return;
   {
     Lock lock(mutex_);
     stop_ = true;
@@ -59,9 +67,13 @@ Result<std::shared_ptr<Runtime>> Runtime::acquire() {
   runtime->default_threads_ = choose_threads(0).threads;
   INFERNODE_ASSIGN(pool, ThreadPool::make(runtime->default_threads_));
   runtime->pool_ = std::move(pool);
-  runtime->driver_ = Thread([self = runtime.get()] { self->drive(); });
-  runtime->loading_ = std::make_unique<Service>();
-  runtime->requests_ = std::make_unique<Service>();
+  INFERNODE_ASSIGN(loading, Service::make("inf-loading"));
+  INFERNODE_ASSIGN(requests, Service::make("inf-requests"));
+  runtime->loading_ = std::move(loading);
+  runtime->requests_ = std::move(requests);
+  runtime->driving_ =
+      runtime->driver_.start([](void* self) { static_cast<Runtime*>(self)->drive(); }, runtime.get(), "inf-driver");
+  if (!runtime->driving_) return no_thread("inf-driver");
   process().runtime = runtime;
   return runtime;
 }
@@ -77,7 +89,7 @@ Runtime::~Runtime() {
     for (auto& engine : arrived_) engine->close();
   }
   signal_->ring();
-  driver_.join();
+  if (driving_) driver_.join();
 }
 
 void Runtime::on_driver(int threads, std::function<void(ThreadPool&)> task) {

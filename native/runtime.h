@@ -17,17 +17,20 @@ namespace infernode {
 // A thread that does chores in order.
 class Service {
  public:
-  Service();
+  // Fails with kOutOfMemory if the system grants no more threads.
+  static Result<std::unique_ptr<Service>> make(const char* name);
   ~Service();  // ends after the running chore; the others are dropped
   void add(std::function<void()> chore);
 
  private:
+  Service() = default;
   void serve();
   Mutex mutex_;
   Condition condition_;
   std::deque<std::function<void()>> chores_;
   bool stop_ = false;
-  Thread thread_;
+  bool started_ = false;
+  StartedThread thread_;
 };
 
 class Runtime {
@@ -72,7 +75,8 @@ class Runtime {
   bool stop_ = false;
 
   std::unique_ptr<Service> loading_, requests_;
-  Thread driver_;
+  bool driving_ = false;
+  StartedThread driver_;
 };
 
 }  // namespace infernode

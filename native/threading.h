@@ -14,7 +14,9 @@ namespace infernode {
 using Mutex = std::mutex;
 using Lock = std::unique_lock<std::mutex>;
 using Condition = std::condition_variable;
-using Thread = std::thread;
+
+// CPUs as the standard library counts them; 0: unknown.
+inline unsigned hardware_concurrency() { return std::thread::hardware_concurrency(); }
 
 // A thread whose start may fail, as in a container at its limit of processes: std::thread says so only by an exception,
 // which ends a program that is compiled without them.
