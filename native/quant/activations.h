@@ -1,14 +1,14 @@
-// Rows of quantized activations: how a8_32 and a8_256 lie in memory, for the kernels that write them and the matmuls that read them.
-// A row of K values holds its parts side by side, each at an offset that K alone decides; rows start 64-byte aligned.
+// Rows of quantized activations: how a8_32 and a8_256 lie in memory, for the kernels that write them and the matmuls that read
+// them. A row of K values holds its parts side by side, each at an offset that K alone decides; rows start 64-byte aligned.
 //
 //   a8_32   K a multiple of 32     int8 values[K] | f32 scales[K/32]  | i32 sums[K/32]   40 bytes per 32 values
 //   a8_256  K a multiple of 256    int8 values[K] | f32 scales[K/256] | i16 sums[K/16]  292 bytes per 256 values
 //
 // A block's scale d is maxabs / 127 and a value is round(x * (1 / d)) to nearest even, within -127..127 (never -128: the sign
-// trick of AVX2 needs it). sums[i] is the exact sum of the i-th 32 (a8_32) or 16 (a8_256) values: it repairs weights stored with
-// an offset. A block with d below the normal range (zero, too) is all zero with scale 0; NaN or infinity in a block makes its
-// scale NaN and its values 0.
-// Included by files that are compiled once per ISA: only static functions, so that no symbol of one variant serves another.
+// trick of AVX2 needs it). sums[i] is the exact sum of the i-th 32 (a8_32) or 16 (a8_256) values: it repairs weights stored
+// with an offset. A block with d below the normal range (zero, too) is all zero with scale 0; NaN or infinity in a block makes
+// its scale NaN and its values 0. Included by files that are compiled once per ISA: only static functions, so that no symbol of
+// one variant serves another.
 #pragma once
 
 #include <cstddef>

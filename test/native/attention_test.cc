@@ -1,4 +1,5 @@
-// Attention and the KV cache of every ISA variant: against float64, and prefill = decode = chunked = batched = split, bit for bit.
+// Attention and the KV cache of every ISA variant: against float64, and prefill = decode = chunked = batched = split, bit for
+// bit.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -18,7 +19,8 @@ namespace {
 
 const TensorType kTypes[] = {TensorType::kF32, TensorType::kF16, TensorType::kBf16, TensorType::kQ8_0};
 
-// x rounded to a binary format, ties to even: `bits` of precision, 2^lowest its smallest subnormal. Large values are not tested.
+// x rounded to a binary format, ties to even: `bits` of precision, 2^lowest its smallest subnormal. Large values are not
+// tested.
 double rounded(double x, int bits, int lowest) {
   if (x == 0 || !std::isfinite(x)) return x;
   const double unit = std::ldexp(1.0, std::max(std::ilogb(x) - bits + 1, lowest));
@@ -69,7 +71,10 @@ struct Cache {
   const uint32_t group[4] = {0, 0, 1, 1}, slot[4] = {0, 1, 1, 0};
 
   Cache(const Config& c, size_t n_pages)
-      : config(c), page_bytes(2 * cpu::slot_bytes(c.type, c.kv_heads, c.head_dim)), n_pages(n_pages), pool(n_pages * page_bytes) {
+      : config(c),
+        page_bytes(2 * cpu::slot_bytes(c.type, c.kv_heads, c.head_dim)),
+        n_pages(n_pages),
+        pool(n_pages * page_bytes) {
     for (size_t i = 0; i < n_pages; i++) free.push_back(static_cast<int32_t>(i));
     std::shuffle(free.begin(), free.end(), Random(99));
   }
@@ -104,12 +109,13 @@ struct Sequence {
 };
 
 // One step: `n[i]` more tokens of sequence i.
-void step(const KernelTable& kernels, Cache& cache, std::vector<Sequence>& sequences, const std::vector<size_t>& n, size_t n_threads,
-          size_t pieces) {
+void step(const KernelTable& kernels, Cache& cache, std::vector<Sequence>& sequences, const std::vector<size_t>& n,
+          size_t n_threads, size_t pieces) {
   const Config& c = cache.config;
   size_t total = 0;
   for (size_t count : n) total += count;
-  Matrix q(total, c.heads() * c.head_dim), k(total, c.kv_heads * c.head_dim), v(total, c.kv_heads * c.head_dim), out(total, q.width);
+  Matrix q(total, c.heads() * c.head_dim), k(total, c.kv_heads * c.head_dim), v(total, c.kv_heads * c.head_dim),
+      out(total, q.width);
   std::vector<KvSequence> batch_sequences;
   size_t row = 0;
   for (size_t s = 0; s < sequences.size(); s++) {
@@ -130,18 +136,21 @@ void step(const KernelTable& kernels, Cache& cache, std::vector<Sequence>& seque
   batch.n_threads = n_threads;
   execute(kernels.kv_write, {k.rows(), v.rows(), Cache::kLayer}, batch, pieces);
   const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
-  execute(kernels.attention, {q.rows(), out.rows(), Cache::kLayer, static_cast<uint32_t>(c.head_dim), scale, c.window}, batch, pieces);
+  execute(kernels.attention, {q.rows(), out.rows(), Cache::kLayer, static_cast<uint32_t>(c.head_dim), scale, c.window}, batch,
+          pieces);
   REQUIRE(cache.pool.guard_intact());
   REQUIRE(out.bytes.guard_intact());
   row = 0;
   for (size_t s = 0; s < sequences.size(); s++) {
-    for (size_t i = 0; i < n[s]; i++, row++) std::memcpy(sequences[s].out.row(sequences[s].done + i), out.row(row), out.width * 4);
+    for (size_t i = 0; i < n[s]; i++, row++)
+      std::memcpy(sequences[s].out.row(sequences[s].done + i), out.row(row), out.width * 4);
     sequences[s].done += n[s];
   }
 }
 
 // All of one sequence, `chunk` tokens a step.
-Matrix attend_in_chunks(const KernelTable& kernels, const Config& c, Tokens& tokens, size_t chunk, size_t n_threads = 1, size_t pieces = 1) {
+Matrix attend_in_chunks(const KernelTable& kernels, const Config& c, Tokens& tokens, size_t chunk, size_t n_threads = 1,
+                        size_t pieces = 1) {
   Cache cache(c, (tokens.q.n + kPagePositions - 1) / kPagePositions);
   std::vector<Sequence> sequences;
   sequences.emplace_back(tokens);
@@ -195,16 +204,27 @@ TEST_CASE("attention matches float64 for every KV type, head size and group") {
   on_each_variant([&](const KernelTable& kernels, bool) {
     Random random(1);
     for (TensorType type : kTypes)
-      for (auto [kv_heads, group, head_dim] :
-           {std::tuple<size_t, size_t, size_t>{1, 1, 1}, {2, 1, 8}, {1, 4, 16}, {2, 2, 20}, {1, 3, 32}, {1, 7, 33}, {1, 2, 64}, {1, 1, 80},
-            {1, 5, 96}, {1, 8, 100}, {1, 4, 128}, {1, 4, 256}, {1, 71, 8}})
+      for (auto [kv_heads, group, head_dim] : {std::tuple<size_t, size_t, size_t>{1, 1, 1},
+                                               {2, 1, 8},
+                                               {1, 4, 16},
+                                               {2, 2, 20},
+                                               {1, 3, 32},
+                                               {1, 7, 33},
+                                               {1, 2, 64},
+                                               {1, 1, 80},
+                                               {1, 5, 96},
+                                               {1, 8, 100},
+                                               {1, 4, 128},
+                                               {1, 4, 256},
+                                               {1, 71, 8}})
         for (size_t n : {1, 67, 131}) {
           const Config c = {type, kv_heads, group, head_dim};
           INFO(info(type).name, " ", kv_heads, " x ", group, " heads of ", head_dim, ", ", n, " tokens");
           Tokens tokens(c, n, random);
           Matrix out = attend_in_chunks(kernels, c, tokens, n);
           CHECK(error_of(c, tokens, out, {0, n / 2, n - 1}) < 4e-6);
-          const std::string key = std::to_string(int(type)) + " " + std::to_string(head_dim * 1000 + group) + " " + std::to_string(n);
+          const std::string key =
+              std::to_string(int(type)) + " " + std::to_string(head_dim * 1000 + group) + " " + std::to_string(n);
           auto found = first.find(key);
           if (found == first.end())
             first.emplace(key, std::move(out));
@@ -342,10 +362,12 @@ TEST_CASE("f16 and bf16 are converted as IEEE 754 says, both ways") {
       }
       const std::vector<float> out = stored(values);
       size_t wrong = 0;
-      for (size_t i = 0; i < values.size(); i++) wrong += out[i] != (f16 ? rounded_f16(values[i]) : rounded(values[i], 8, -133));
+      for (size_t i = 0; i < values.size(); i++)
+        wrong += out[i] != (f16 ? rounded_f16(values[i]) : rounded(values[i], 8, -133));
       CHECK(wrong == 0);
       const float infinity = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-      const std::vector<float> special = stored({infinity, -infinity, nan, -nan, std::bit_cast<float>(0x7f800001u), 65519, 65520});
+      const std::vector<float> special =
+          stored({infinity, -infinity, nan, -nan, std::bit_cast<float>(0x7f800001u), 65519, 65520});
       CHECK(special[0] == infinity);
       CHECK(special[1] == -infinity);
       for (size_t i : {2, 3, 4}) CHECK(std::isnan(special[i]));

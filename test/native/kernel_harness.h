@@ -15,9 +15,9 @@
 
 namespace infernode::cpu {
 
-#define ISA(name, needs)             \
-  namespace name {                   \
-  extern const KernelTable kernels;  \
+#define ISA(name, needs)            \
+  namespace name {                  \
+  extern const KernelTable kernels; \
   }
 #include "generated/isas.def"
 #undef ISA

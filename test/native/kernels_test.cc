@@ -56,7 +56,8 @@ TEST_CASE("rmsNorm matches float64, in place too, with the same bits on every va
     same.start_variant();
     for (size_t width : kWidths)
       for (size_t groups : {1, 3}) {
-        Matrix x = random_matrix(3, width * groups, random, 3), weight = random_matrix(1, width, random), out(3, width * groups);
+        Matrix x = random_matrix(3, width * groups, random, 3), weight = random_matrix(1, width, random),
+               out(3, width * groups);
         std::vector<double> expected;
         for (size_t i = 0; i < x.n; i++)
           for (size_t g = 0; g < groups; g++) {
@@ -114,13 +115,13 @@ TEST_CASE("quantize keeps its rules for every kind of block, with the same bits 
     const size_t width = 256 * 9;  // more than one item, and a remainder
     Matrix x = random_matrix(2, width, random, 5);
     float* row = x.f32(0);
-    for (size_t i = 0; i < 256; i++) row[i] = i % 2 ? 0.0f : -0.0f;                 // zero
-    row[256 + 40] = kNan;                                                           // not finite
+    for (size_t i = 0; i < 256; i++) row[i] = i % 2 ? 0.0f : -0.0f;  // zero
+    row[256 + 40] = kNan;                                            // not finite
     row[512 + 3] = -kInfinity;
-    for (size_t i = 768; i < 1024; i++) row[i] = std::ldexp(1.0f, -125);            // maxabs / 127 is subnormal
+    for (size_t i = 768; i < 1024; i++) row[i] = std::ldexp(1.0f, -125);  // maxabs / 127 is subnormal
     for (size_t i = 1024; i < 1280; i++) row[i] = std::numeric_limits<float>::max();
     for (size_t i = 1280; i < 1536; i++) row[i] = static_cast<float>(i % 255) / 2 - 63.5f;  // many ties, d = 0.5
-    row[1536] = std::ldexp(127.0f, -126);                                           // the smallest block that is not zero
+    row[1536] = std::ldexp(127.0f, -126);  // the smallest block that is not zero
     for (size_t i = 1537; i < 1792; i++) row[i] = 0;
     Matrix small(2, width, TensorType::kA8_32), large(2, width, TensorType::kA8_256);
     execute(kernels.quantize, {x.rows(), {{small.rows(), large.rows()}, 2}}, {}, 3);
@@ -231,7 +232,8 @@ TEST_CASE("rope rotates halves or neighbours of each head, part of it or all, in
     for (auto [head_dim, n] : {std::pair<uint32_t, size_t>{2, 1}, {8, 4}, {10, 3}, {34, 17}, {64, 16}, {80, 40}, {128, 64}})
       for (ops::Pairing pairing : {ops::Pairing::kHalf, ops::Pairing::kInterleaved}) {
         const size_t heads = 3;
-        Matrix x = random_matrix(5, heads * head_dim, random), table = random_matrix(5, 2 * n, random), out(5, heads * head_dim);
+        Matrix x = random_matrix(5, heads * head_dim, random), table = random_matrix(5, 2 * n, random),
+               out(5, heads * head_dim);
         execute(kernels.rope, {x.rows(), table.rows(), out.rows(), head_dim, pairing}, {}, 2);
         double worst = 0;
         for (size_t t = 0; t < x.n; t++)
@@ -241,8 +243,10 @@ TEST_CASE("rope rotates halves or neighbours of each head, part of it or all, in
               const bool halves = pairing == ops::Pairing::kHalf;
               const size_t a = halves ? i : 2 * i, b = halves ? n + i : 2 * i + 1;
               const double c = angles[i], s = angles[n + i];
-              worst = std::max(worst, std::abs(to[a] - (from[a] * c - from[b] * s)) / (std::abs(from[a] * c) + std::abs(from[b] * s)));
-              worst = std::max(worst, std::abs(to[b] - (from[b] * c + from[a] * s)) / (std::abs(from[b] * c) + std::abs(from[a] * s)));
+              worst = std::max(worst,
+                               std::abs(to[a] - (from[a] * c - from[b] * s)) / (std::abs(from[a] * c) + std::abs(from[b] * s)));
+              worst = std::max(worst,
+                               std::abs(to[b] - (from[b] * c + from[a] * s)) / (std::abs(from[b] * c) + std::abs(from[a] * s)));
             }
             for (size_t i = 2 * n; i < head_dim; i++) CHECK(to[i] == from[i]);
           }
@@ -284,18 +288,28 @@ TEST_CASE("elementwise ops match float64, in place too, with the same bits on ev
       };
       using R = Rows;
       using W = Weight;
-      check("add", 1, [&](R x, R out) { execute(kernels.add, ops::Add<R, W>{x, b.rows(), out}, {}, 2); }, [](double x, double y) { return x + y; });
-      check("mul", 1, [&](R x, R out) { execute(kernels.mul, ops::Mul<R, W>{x, b.rows(), out}, {}, 3); }, [](double x, double y) { return x * y; });
-      check("scale", 1, [&](R x, R out) { execute(kernels.scale, ops::Scale<R, W>{x, out, 0.7f}, {}, 2); },
-            [](double x, double) { return x * double{0.7f}; });
-      check("silu", 5, [&](R x, R out) { execute(kernels.silu, ops::Silu<R, W>{x, out}, {}, 2); }, [&](double x, double) { return silu(x); });
-      check("swiglu", 6, [&](R x, R out) { execute(kernels.swiglu, ops::Swiglu<R, W>{x, b.rows(), out}, {}, 2); },
-            [&](double x, double y) { return silu(x) * y; });
+      check(
+          "add", 1, [&](R x, R out) { execute(kernels.add, ops::Add<R, W>{x, b.rows(), out}, {}, 2); },
+          [](double x, double y) { return x + y; });
+      check(
+          "mul", 1, [&](R x, R out) { execute(kernels.mul, ops::Mul<R, W>{x, b.rows(), out}, {}, 3); },
+          [](double x, double y) { return x * y; });
+      check(
+          "scale", 1, [&](R x, R out) { execute(kernels.scale, ops::Scale<R, W>{x, out, 0.7f}, {}, 2); },
+          [](double x, double) { return x * double{0.7f}; });
+      check(
+          "silu", 5, [&](R x, R out) { execute(kernels.silu, ops::Silu<R, W>{x, out}, {}, 2); },
+          [&](double x, double) { return silu(x); });
+      check(
+          "swiglu", 6, [&](R x, R out) { execute(kernels.swiglu, ops::Swiglu<R, W>{x, b.rows(), out}, {}, 2); },
+          [&](double x, double y) { return silu(x) * y; });
       // The exponent of gelu is as large as 2u, and so is its relative error times that.
-      check("geluTanh", 200, [&](R x, R out) { execute(kernels.gelu_tanh, ops::GeluTanh<R, W>{x, out}, {}, 2); },
-            [&](double x, double) { return gelu(x); });
-      check("geglu", 200, [&](R x, R out) { execute(kernels.geglu, ops::Geglu<R, W>{x, b.rows(), out}, {}, 2); },
-            [&](double x, double y) { return gelu(x) * y; });
+      check(
+          "geluTanh", 200, [&](R x, R out) { execute(kernels.gelu_tanh, ops::GeluTanh<R, W>{x, out}, {}, 2); },
+          [&](double x, double) { return gelu(x); });
+      check(
+          "geglu", 200, [&](R x, R out) { execute(kernels.geglu, ops::Geglu<R, W>{x, b.rows(), out}, {}, 2); },
+          [&](double x, double y) { return gelu(x) * y; });
     }
   });
 }

@@ -1,9 +1,9 @@
 // Attention over the paged KV cache, for one decoded token and for thousands of a prompt alike, bit for bit.
 //
 // Pages are grouped in spans of 512 positions, cut by absolute position. A row's result is the merge of its spans in ascending
-// order, each the merge of its pages (attention_tile.h). Usually one item computes all spans of a block of rows. Where that would
-// leave threads idle (one sequence, few KV heads, a long context), an item is one span: it leaves its partial result in the
-// shared workspace, and the second phase merges them in the same order with the same arithmetic.
+// order, each the merge of its pages (attention_tile.h). Usually one item computes all spans of a block of rows. Where that
+// would leave threads idle (one sequence, few KV heads, a long context), an item is one span: it leaves its partial result in
+// the shared workspace, and the second phase merges them in the same order with the same arithmetic.
 #include "cpu/kernels/attention_tile.h"
 #include "cpu/kernels/kernels_of_isa.h"
 #include "cpu/kv_layout.h"
@@ -14,9 +14,9 @@ namespace {
 using Op = ops::Attention<Rows, Weight>;
 
 constexpr size_t kSpanPositions = 512;
-constexpr size_t kBlockRows = 48;                    // of one KV head in one item, where a query has no more heads
-constexpr size_t kMaxWorkspace = size_t{16} << 20;   // bytes; a step that would need more is not split further
-constexpr size_t kPartHeader = 64 / sizeof(float);   // floats before the values of a partial result
+constexpr size_t kBlockRows = 48;                   // of one KV head in one item, where a query has no more heads
+constexpr size_t kMaxWorkspace = size_t{16} << 20;  // bytes; a step that would need more is not split further
+constexpr size_t kPartHeader = 64 / sizeof(float);  // floats before the values of a partial result
 
 // ---- how the work is cut
 
@@ -42,7 +42,7 @@ struct Shape {
 
 // One sequence's items.
 struct Share {
-  size_t n_blocks;          // of queries
+  size_t n_blocks;  // of queries
   size_t first_span;
   size_t n_spans;           // that any of its rows sees
   bool split;               // one span per item
@@ -102,7 +102,8 @@ INFERNODE_INLINE Totals totals_of(const Op& op, const Batch& batch) {
 }
 
 // The partial result of a row and span: kPartHeader floats (maximum, sum), then head_dim values.
-INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Share& share, size_t row, size_t head, size_t span) {
+INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Share& share, size_t row, size_t head,
+                                size_t span) {
   const size_t index = (row * shape.n_heads + head) * share.n_spans + span - share.first_span;
   return reinterpret_cast<float*>(batch.shared) + share.workspace_offset + index * shape.part_floats();
 }
@@ -110,8 +111,8 @@ INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Sh
 // ---- from run-time types and counts to a tile
 
 template <size_t R>
-void attend(TensorType type, const std::byte* keys, const std::byte* values, size_t head_dim, const float* q, const Visible* visible,
-            Softmax* rows, float* out, size_t out_stride, Ahead& ahead) {
+void attend(TensorType type, const std::byte* keys, const std::byte* values, size_t head_dim, const float* q,
+            const Visible* visible, Softmax* rows, float* out, size_t out_stride, Ahead& ahead) {
   switch (type) {
     case TensorType::kF32: return attend_page<R>(Page<float>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
     case TensorType::kF16: return attend_page<R>(Page<F16>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
@@ -120,8 +121,8 @@ void attend(TensorType type, const std::byte* keys, const std::byte* values, siz
   }
 }
 
-using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax*, float*, size_t,
-                        Ahead&);
+using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax*, float*,
+                        size_t, Ahead&);
 constexpr Attend kAttend[] = {nullptr, attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
 static_assert(kTileRows < sizeof(kAttend) / sizeof(kAttend[0]));
 
@@ -213,7 +214,8 @@ struct Item {
     const Tiles tiles(rows);
     read_queries(scratch.q, tiles);
     for (size_t r = 0; r < rows; r++) scratch.total[r] = {0, 0, true};
-    const size_t first_position = shape.first_visible(sequence.start + first_query), last_position = sequence.start + end_query - 1;
+    const size_t first_position = shape.first_visible(sequence.start + first_query),
+                 last_position = sequence.start + end_query - 1;
     for (size_t span = first_span; span < end_span; span++) {
       const size_t begin = larger(span * kSpanPositions, first_position);
       const size_t end = smaller((span + 1) * kSpanPositions, last_position + 1);
@@ -259,7 +261,8 @@ struct Item {
   }
 };
 
-// Causal blocks grow more expensive: taken from both ends in turn, so that any contiguous half of the items is half of the work.
+// Causal blocks grow more expensive: taken from both ends in turn, so that any contiguous half of the items is half of the
+// work.
 size_t block_in_turn(size_t index, size_t n_blocks) { return index % 2 == 0 ? index / 2 : n_blocks - 1 - index / 2; }
 
 }  // namespace
@@ -279,8 +282,10 @@ void run(const Op& op, const Batch& batch, Range items, std::byte* scratch_data)
       // KV heads are the slow axis, spans the fast one.
       const size_t index = i - share.first_item, block = block_in_turn(index / n_spans % share.n_blocks, share.n_blocks);
       const size_t first_query = block * shape.block_queries, span = share.first_span + index % n_spans;
-      const Item item = {op,     batch, shape, sequence, share, index / n_spans / share.n_blocks, first_query,
-                         smaller(first_query + shape.block_queries, sequence.n_rows)};
+      const Item item = {op,          batch,
+                         shape,       sequence,
+                         share,       index / n_spans / share.n_blocks,
+                         first_query, smaller(first_query + shape.block_queries, sequence.n_rows)};
       item.attend_to_spans(span, share.split ? span + 1 : share.first_span + share.n_spans, scratch);
     }
   });

@@ -1,10 +1,10 @@
 // The arithmetic of attention: a few rows against one page of 64 positions, and how partial results merge.
 //
-// A row is a (query, head) pair; the rows of a tile share a KV head, so that keys and values are read once for all of them. What
-// is computed for a row never depends on its neighbours: scores by FMA in ascending e, the page's own maximum, exp, a sum over
-// all 64 positions by halves, values by FMA in ascending position. Partial results merge in ascending order: the pages of a span
-// into the span, the spans into the row. Positions that a row does not see are skipped, not multiplied by zero: what lies there
-// may be NaN.
+// A row is a (query, head) pair; the rows of a tile share a KV head, so that keys and values are read once for all of them.
+// What is computed for a row never depends on its neighbours: scores by FMA in ascending e, the page's own maximum, exp, a sum
+// over all 64 positions by halves, values by FMA in ascending position. Partial results merge in ascending order: the pages of
+// a span into the span, the spans into the row. Positions that a row does not see are skipped, not multiplied by zero: what
+// lies there may be NaN.
 #pragma once
 
 #include "cpu/kernels/math.h"
@@ -139,8 +139,8 @@ INFERNODE_INLINE VisibleToTile together(const Visible* rows) {
   return tile;
 }
 
-// What will be read next, to be fetched while something else is computed: a few lines at a time, because a page at once fills the
-// queues of the memory system and stalls.
+// What will be read next, to be fetched while something else is computed: a few lines at a time, because a page at once fills
+// the queues of the memory system and stalls.
 struct Ahead {
   const std::byte *next, *end;
   INFERNODE_INLINE void fetch() {
@@ -152,7 +152,8 @@ struct Ahead {
 
 // scores[R, 64] = q · keys, for (at least) the positions that the tile sees. q: [E, R], scaled.
 template <size_t R, class Page>
-INFERNODE_INLINE void page_scores(const Page& page, const float* q, VisibleToTile seen, float (*scores)[kPagePositions], Ahead& ahead) {
+INFERNODE_INLINE void page_scores(const Page& page, const float* q, VisibleToTile seen, float (*scores)[kPagePositions],
+                                  Ahead& ahead) {
   constexpr size_t lanes = F32::lanes, step = kTileVectors * lanes;
   for (size_t j = seen.begin / step * step; j < seen.end; j += step) {
     F32 sum[R][kTileVectors];
@@ -216,7 +217,8 @@ INFERNODE_INLINE Factors page_softmax(float* scores, Visible visible, Softmax& r
 // out[R, …] of columns [e, e + vectors * lanes) gets Σ weights[r][j] · values[j], over the positions j that each row sees.
 template <size_t R, size_t vectors, class Page>
 INFERNODE_INLINE void page_values(const Page& page, size_t e, const float (*weights)[kPagePositions], const Visible* visible,
-                                  VisibleToTile seen, const bool* first, const Factors* factors, float* out, size_t out_stride) {
+                                  VisibleToTile seen, const bool* first, const Factors* factors, float* out,
+                                  size_t out_stride) {
   constexpr size_t lanes = F32::lanes;
   const size_t rest = page.head_dim - e;
   F32 sum[R][vectors];
@@ -259,7 +261,8 @@ INFERNODE_INLINE void page_values(const Page& page, size_t e, const float (*weig
 
 // Adds one page to R rows. q: [E, R], scaled; out: R rows of out_stride floats, a multiple of the lanes and at least E.
 template <size_t R, class Page>
-void attend_page(const Page& page, const float* q, const Visible* visible, Softmax* rows, float* out, size_t out_stride, Ahead& ahead) {
+void attend_page(const Page& page, const float* q, const Visible* visible, Softmax* rows, float* out, size_t out_stride,
+                 Ahead& ahead) {
   constexpr size_t lanes = F32::lanes, step = kTileVectors * lanes;
   alignas(64) float weights[R][kPagePositions];
   const VisibleToTile seen = together<R>(visible);

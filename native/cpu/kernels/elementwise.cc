@@ -21,7 +21,8 @@ INFERNODE_INLINE void map(const Rows& a, const Rows& b, const Rows& out, Range i
   for_columns(out, items, [&](size_t row, size_t begin, size_t end) {
     const float *left = f32_row(a, row), *right = f32_row(b, row);
     float* to = f32_row(out, row);
-    for (size_t i = begin; i < end; i += F32::lanes) store(to + i, f(load(left + i, end - i), load(right + i, end - i)), end - i);
+    for (size_t i = begin; i < end; i += F32::lanes)
+      store(to + i, f(load(left + i, end - i), load(right + i, end - i)), end - i);
   });
 }
 

@@ -20,7 +20,8 @@ void run(const ops::Embedding<Rows, Weight>& op, const Batch& batch, Range items
 size_t items(const ops::OutputRows<Rows, Weight>& op, const Batch&) { return op.out.n; }
 void run(const ops::OutputRows<Rows, Weight>& op, const Batch& batch, Range items, std::byte*) {
   for (size_t i = items.begin; i < items.end; i++)
-    __builtin_memcpy(f32_row(op.out, i), f32_row(op.x, static_cast<size_t>(batch.output_rows[i])), op.out.width * sizeof(float));
+    __builtin_memcpy(f32_row(op.out, i), f32_row(op.x, static_cast<size_t>(batch.output_rows[i])),
+                     op.out.width * sizeof(float));
 }
 
 }  // namespace infernode::cpu::INFERNODE_ISA

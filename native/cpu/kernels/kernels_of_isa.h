@@ -9,7 +9,7 @@ namespace infernode::cpu::INFERNODE_ISA {
 extern const KernelTable kernels;
 
 // How many independent items, and what they do.
-#define INFERNODE_OP(Struct, name)                            \
+#define INFERNODE_OP(Struct, name)                              \
   size_t items(const ops::Struct<Rows, Weight>&, const Batch&); \
   void run(const ops::Struct<Rows, Weight>&, const Batch&, Range, std::byte* scratch);
 INFERNODE_OPS(INFERNODE_OP)

@@ -46,7 +46,8 @@ void write_values(const Block& block, Element* values) {
   for (size_t i = 0; i < block.n; i++) {
     const float* row = block.rows + i * block.stride;
     Element* out = values + (block.first + i) * block.head_dim;
-    for (size_t e = 0; e < block.head_dim; e += F32::lanes) store(out + e, load(row + e, block.head_dim - e), block.head_dim - e);
+    for (size_t e = 0; e < block.head_dim; e += F32::lanes)
+      store(out + e, load(row + e, block.head_dim - e), block.head_dim - e);
   }
 }
 
@@ -122,11 +123,13 @@ void run(const Op& op, const Batch& batch, Range items, std::byte*) {
       const size_t begin = larger(sequence.start, page * kPagePositions);
       const size_t end = smaller(sequence.start + sequence.n_rows, (page + 1) * kPagePositions);
       const size_t row = sequence.first_row + begin - sequence.start;
-      Block k = {f32_row(op.k, row) + head * head_dim, op.k.stride / sizeof(float), end - begin, begin % kPagePositions, head_dim};
+      Block k = {f32_row(op.k, row) + head * head_dim, op.k.stride / sizeof(float), end - begin, begin % kPagePositions,
+                 head_dim};
       Block v = k;
       v.rows = f32_row(op.v, row) + head * head_dim;
       v.stride = op.v.stride / sizeof(float);
-      std::byte* slot = cache.pool + static_cast<size_t>(table[page]) * cache.page_bytes + cache.layer_slot[op.layer] * cache.slot_bytes;
+      std::byte* slot =
+          cache.pool + static_cast<size_t>(table[page]) * cache.page_bytes + cache.layer_slot[op.layer] * cache.slot_bytes;
       write_head(cache.type, k, v, slot + k_offset(cache.type, head_dim, head), slot + v_offset(cache.type, head_dim, head));
     }
     first_item += n_items;

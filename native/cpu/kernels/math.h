@@ -1,5 +1,6 @@
 // Elementary functions over vectors. Our own, because libm chooses its version by CPU and release: these give the same bits
-// everywhere. Errors are the largest found against a higher precision (test/native/kernels_test.cc), in units of the last place.
+// everywhere. Errors are the largest found against a higher precision (test/native/kernels_test.cc), in units of the last
+// place.
 #pragma once
 
 #include "simd.h"
@@ -36,7 +37,8 @@ INFERNODE_INLINE F32 exp(F32 x) {
 // sin and cos of x, |x| <= 6,000,000 (a position times a frequency): absolute error below 1e-15, far
 // below half an ulp of f32 but for results next to 0.
 INFERNODE_INLINE void sin_cos(F64 x, F64& sine, F64& cosine) {
-  // x = n π/2 + r, |r| <= π/4, |n| < 2^22. π/2 in three parts; the first two have 31 bits, so that their products with n are exact.
+  // x = n π/2 + r, |r| <= π/4, |n| < 2^22. π/2 in three parts; the first two have 31 bits, so that their products with n are
+  // exact.
   const F64 n = round(x * F64::all(0.6366197723675814));
   F64 r = x - n * F64::all(0x1.921fb544p+0);
   r = r - n * F64::all(0x1.0b4611a4p-34);

@@ -1,4 +1,5 @@
-// Normalizations, written as f32 or quantized on the way. Compiled once per folder of native/cpu/isa, as namespace INFERNODE_ISA.
+// Normalizations, written as f32 or quantized on the way. Compiled once per folder of native/cpu/isa, as namespace
+// INFERNODE_ISA.
 #include "cpu/kernels/kernels_of_isa.h"
 #include "cpu/kernels/math.h"
 #include "cpu/kernels/quantize_row.h"

@@ -30,7 +30,8 @@ void quantize_row(const float* x, Rows out, size_t row, size_t begin, size_t end
   if (out.type == TensorType::kA8_32) {
     const A8_32Out parts = a8_32_out(data, k);
     for (size_t i = begin; i < end; i += kA8_32Block)
-      quantize_block<kA8_32Block, kA8_32Block>(x + i, parts.values + i, parts.scales + i / kA8_32Block, parts.sums + i / kA8_32Block);
+      quantize_block<kA8_32Block, kA8_32Block>(x + i, parts.values + i, parts.scales + i / kA8_32Block,
+                                               parts.sums + i / kA8_32Block);
   } else {
     const A8_256Out parts = a8_256_out(data, k);
     for (size_t i = begin; i < end; i += kA8_256Block)

@@ -67,7 +67,9 @@ template <int n>
 INFERNODE_INLINE I32 shift_right(I32 x) {
   return {_mm256_srai_epi32(x.v, n)};
 }
-INFERNODE_INLINE I32 select(Mask m, I32 yes, I32 no) { return bits({_mm256_blendv_ps(from_bits(no).v, from_bits(yes).v, m.v)}); }
+INFERNODE_INLINE I32 select(Mask m, I32 yes, I32 no) {
+  return bits({_mm256_blendv_ps(from_bits(no).v, from_bits(yes).v, m.v)});
+}
 INFERNODE_INLINE int32_t sum(I32 x) {
   const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
   const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
@@ -137,7 +139,8 @@ INFERNODE_INLINE F64 operator*(F64 a, F64 b) { return {_mm256_mul_pd(a.low, b.lo
 INFERNODE_INLINE F64 select(Mask m, F64 yes, F64 no) {
   const __m256i low = _mm256_cvtepi32_epi64(_mm_castps_si128(_mm256_castps256_ps128(m.v)));
   const __m256i high = _mm256_cvtepi32_epi64(_mm_castps_si128(_mm256_extractf128_ps(m.v, 1)));
-  return {_mm256_blendv_pd(no.low, yes.low, _mm256_castsi256_pd(low)), _mm256_blendv_pd(no.high, yes.high, _mm256_castsi256_pd(high))};
+  return {_mm256_blendv_pd(no.low, yes.low, _mm256_castsi256_pd(low)),
+          _mm256_blendv_pd(no.high, yes.high, _mm256_castsi256_pd(high))};
 }
 INFERNODE_INLINE F64 round(F64 x) {
   constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
@@ -162,7 +165,9 @@ INFERNODE_INLINE F32 load(const float* p, size_t n) {
   return {_mm256_maskload_ps(p, _mm256_castps_si256(first_lanes(n).v))};
 }
 INFERNODE_INLINE I32 load(const int32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
-INFERNODE_INLINE I32 load(const int32_t* p, size_t n) { return {_mm256_maskload_epi32(p, _mm256_castps_si256(first_lanes(n).v))}; }
+INFERNODE_INLINE I32 load(const int32_t* p, size_t n) {
+  return {_mm256_maskload_epi32(p, _mm256_castps_si256(first_lanes(n).v))};
+}
 INFERNODE_INLINE F32 load(const F16* p) { return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
 INFERNODE_INLINE F32 load(const Bf16* p) {
   return from_bits(shift_left<16>({_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}));
@@ -178,7 +183,9 @@ INFERNODE_INLINE void store(float* p, F32 x, size_t n) {
   _mm256_maskstore_ps(p, _mm256_castps_si256(first_lanes(n).v), x.v);
 }
 INFERNODE_INLINE void store(int32_t* p, I32 x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.v); }
-INFERNODE_INLINE void store(int32_t* p, I32 x, size_t n) { _mm256_maskstore_epi32(p, _mm256_castps_si256(first_lanes(n).v), x.v); }
+INFERNODE_INLINE void store(int32_t* p, I32 x, size_t n) {
+  _mm256_maskstore_epi32(p, _mm256_castps_si256(first_lanes(n).v), x.v);
+}
 INFERNODE_INLINE void store(int8_t* p, I32 x) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
@@ -191,7 +198,8 @@ INFERNODE_INLINE void store(Bf16* p, F32 x) {
   const Mask nan = {_mm256_cmp_ps(x.v, x.v, _CMP_UNORD_Q)};
   const I32 rounded = select(nan, pattern | I32::all(0x400000), pattern + I32::all(0x7fff) + last_bit);
   const __m256i high = _mm256_srli_epi32(rounded.v, 16);  // fits 16 bits unsigned: packus does not saturate
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
 }
 // Elements below 32 bits have no masked moves: the ends of rows go through the stack.
 template <class Element>

@@ -1,7 +1,7 @@
 // The vector vocabulary with one lane: the specification that the other variants' simd.h follow, name by name.
 //
-// Arithmetic is IEEE 754 in round-to-nearest-even, one rounding per operation (fma, too). A load or store with n touches only the
-// first n elements; lanes past them read as zero. n may exceed the number of lanes.
+// Arithmetic is IEEE 754 in round-to-nearest-even, one rounding per operation (fma, too). A load or store with n touches only
+// the first n elements; lanes past them read as zero. n may exceed the number of lanes.
 #pragma once
 
 #include "cpu/isa/simd_types.h"
@@ -50,8 +50,12 @@ INFERNODE_INLINE bool any(Mask a) { return a.v; }
 
 // ---- I32: wraps around
 
-INFERNODE_INLINE I32 operator+(I32 a, I32 b) { return {static_cast<int32_t>(static_cast<uint32_t>(a.v) + static_cast<uint32_t>(b.v))}; }
-INFERNODE_INLINE I32 operator-(I32 a, I32 b) { return {static_cast<int32_t>(static_cast<uint32_t>(a.v) - static_cast<uint32_t>(b.v))}; }
+INFERNODE_INLINE I32 operator+(I32 a, I32 b) {
+  return {static_cast<int32_t>(static_cast<uint32_t>(a.v) + static_cast<uint32_t>(b.v))};
+}
+INFERNODE_INLINE I32 operator-(I32 a, I32 b) {
+  return {static_cast<int32_t>(static_cast<uint32_t>(a.v) - static_cast<uint32_t>(b.v))};
+}
 INFERNODE_INLINE I32 operator&(I32 a, I32 b) { return {a.v & b.v}; }
 INFERNODE_INLINE I32 operator|(I32 a, I32 b) { return {a.v | b.v}; }
 INFERNODE_INLINE I32 max(I32 a, I32 b) { return {a.v > b.v ? a.v : b.v}; }
@@ -86,10 +90,10 @@ INFERNODE_INLINE F32 min(F32 a, F32 b) { return {a.v < b.v ? a.v : b.v}; }
 INFERNODE_INLINE Mask less(F32 a, F32 b) { return {a.v < b.v}; }  // false if either is NaN
 INFERNODE_INLINE F32 select(Mask m, F32 yes, F32 no) { return m.v ? yes : no; }
 
-// a * b + c, rounded once. Without an instruction for it, the product is exact in double and the sum is rounded twice, to double
-// and to float. That differs from rounding once only where the first result lies in the middle of two floats (or is subnormal as
-// a float). There the sum is rounded to odd: an inexact result gets a last bit of 1, which keeps what the second rounding needs to
-// know. S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE ToC 57(4), 2008.
+// a * b + c, rounded once. Without an instruction for it, the product is exact in double and the sum is rounded twice, to
+// double and to float. That differs from rounding once only where the first result lies in the middle of two floats (or is
+// subnormal as a float). There the sum is rounded to odd: an inexact result gets a last bit of 1, which keeps what the second
+// rounding needs to know. S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums", IEEE ToC 57(4), 2008.
 INFERNODE_INLINE F32 fma(F32 a, F32 b, F32 c) {
 #ifdef __FP_FAST_FMAF
   return {__builtin_fmaf(a.v, b.v, c.v)};
@@ -162,7 +166,8 @@ INFERNODE_INLINE F32 load(const F16* p) {
   uint32_t pattern = rest + (112u << 23);
   if (rest >= 0x7c00u << 13) pattern += 112u << 23;
   if (rest < 0x0400u << 13)
-    pattern = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, rest + (113u << 23)) - __builtin_bit_cast(float, 113u << 23));
+    pattern =
+        __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, rest + (113u << 23)) - __builtin_bit_cast(float, 113u << 23));
   return {__builtin_bit_cast(float, sign | pattern)};
 }
 INFERNODE_INLINE F32 broadcast(const F16* p) { return load(p); }  // to all lanes
@@ -177,7 +182,7 @@ INFERNODE_INLINE auto load(const Element* p, size_t n) -> decltype(load(p)) {
 INFERNODE_INLINE void store(float* p, F32 x) { *p = x.v; }
 INFERNODE_INLINE void store(int32_t* p, I32 x) { *p = x.v; }
 INFERNODE_INLINE void store(int8_t* p, I32 x) { *p = static_cast<int8_t>(x.v); }  // values within int8
-INFERNODE_INLINE void store(Bf16* p, F32 x) {                                      // to nearest even; NaN stays NaN
+INFERNODE_INLINE void store(Bf16* p, F32 x) {                                     // to nearest even; NaN stays NaN
   const uint32_t pattern = __builtin_bit_cast(uint32_t, x.v);
   const uint32_t rounded = pattern + 0x7fff + (pattern >> 16 & 1);
   p->bits = static_cast<uint16_t>((x.v == x.v ? rounded : pattern | 0x400000) >> 16);
