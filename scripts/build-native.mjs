@@ -2,14 +2,14 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { binOf, buildJobs, capture, cmakeTree, fail, missingTools, root } from './toolchain.mjs'
+import { binOf, buildJobs, capture, cmakeTree, fail, listOf, missingTools, root } from './toolchain.mjs'
 
 export const toolsHint =
   'Install them (Debian, Ubuntu: apt-get install cmake g++ make; Fedora: dnf install cmake gcc-c++ make; macOS: xcode-select --install and CMake), then run "npm run build".'
 
 export async function buildNative() {
   const missing = missingTools()
-  if (missing.length > 0) throw new Error(`the native addon needs ${missing.join(' and ')}. ${toolsHint}`)
+  if (missing.length > 0) throw new Error(`the native addon needs ${listOf(missing)}. ${toolsHint}`)
 
   const tree = cmakeTree()
   forgetMovedTree(tree)

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildNative, toolsHint } from './build-native.mjs'
 import { buildTypeScript } from './build-ts.mjs'
-import { fail, missingTools, root } from './toolchain.mjs'
+import { fail, listOf, missingTools, root } from './toolchain.mjs'
 
 const built = (path) => existsSync(join(root, path))
 
@@ -20,8 +20,8 @@ try {
   if (missing.length === 0) await buildNative()
   else
     console.warn(
-      `infernode: TypeScript is built, the native addon is not: it needs ${missing.join(' and ')}. ${toolsHint}` +
-        (built('prebuilds') ? ' Until then the binary in prebuilds/ is used.' : ' Until then no model can run.'),
+      `infernode: TypeScript is built, the native addon is not: it needs ${listOf(missing)}. ${toolsHint}` +
+        (built('build/Release') || built('prebuilds') ? ' Until then the last one built is used.' : ' Until then no model can run.'),
     )
 } catch (cause) {
   fail(cause)

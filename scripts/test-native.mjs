@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildJobs, capture, cleanEnv, cmakeTree, fail, missingTools, root } from './toolchain.mjs'
+import { buildJobs, capture, cleanEnv, cmakeTree, fail, listOf, missingTools, root } from './toolchain.mjs'
 
 const args = process.argv.slice(2)
 const sanitize = args[0] === '--sanitize' ? args.splice(0, 2)[1] : ''
@@ -15,7 +15,7 @@ async function build(tree) {
   const missing = missingTools()
   const doctest = spawnSync(process.env.CXX ?? 'c++', ['-E', '-x', 'c++', '-'], { input: '#include <doctest/doctest.h>\n', stdio: ['pipe', 'ignore', 'ignore'] })
   if (target === 'native_tests' && doctest.status !== 0) missing.push('doctest (Debian, Ubuntu: apt-get install doctest-dev)')
-  if (missing.length > 0) throw new Error(`the native tests need ${missing.join(' and ')}.`)
+  if (missing.length > 0) throw new Error(`the native tests need ${listOf(missing)}.`)
   for (const step of [
     ['-S', '.', '-B', tree, '-DCMAKE_BUILD_TYPE=Release', `-DINFERNODE_SANITIZE=${sanitize}`, `-DINFERNODE_ISAS=${isas}`],
     ['--build', tree, '--target', target, '--parallel', String(buildJobs)],

@@ -73,6 +73,9 @@ export function run(command, args, options = {}) {
   if (status !== 0) throw new Error(`${[command, ...args].join(' ')}: ${signal ?? `exit status ${status}`}`)
 }
 
+/** "a, b, and c" */
+export const listOf = (names) => new Intl.ListFormat('en').format(names)
+
 /** Ends a script with one line instead of a stack trace. */
 export function fail(cause) {
   console.error(`infernode: ${cause instanceof Error ? cause.message : cause}`)
