@@ -25,13 +25,15 @@ INFERNODE_INLINE RowGroup row_group(const Product& p, size_t first) {
   return {p.weight.data + (p.row + first) * p.weight.row_bytes, p.weight.row_bytes, n - 1};
 }
 
-// Asks for the part of the next group of rows that corresponds to `bytes` of each row of this one. Rows lie one after another, so
-// the next group is one run of memory: fetched linearly, into L2, it arrives two to three times faster than row by row.
-template <size_t kBytes>
-INFERNODE_INLINE void prefetch_next(const RowGroup& rows, size_t row_offset) {
-  const std::byte* next = rows.first + kLanes * (rows.row_bytes + row_offset);
-#pragma GCC unroll 64
-  for (size_t i = 0; i < kLanes * kBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+// Asks for what corresponds, in the next group of rows, to kBytes of each row of this one; in kParts calls, for a burst of requests
+// would stall. Rows lie one after another, so the next group is one run of memory: fetched linearly it arrives two to three times
+// faster than row by row.
+template <size_t kBytes, size_t kParts = 1>
+INFERNODE_INLINE void prefetch_next(const RowGroup& rows, size_t row_offset, size_t part = 0) {
+  constexpr size_t lines = (kLanes * kBytes / kParts + 63) / 64;
+  const std::byte* next = rows.first + kLanes * (rows.row_bytes + row_offset) + kLanes * kBytes * part / kParts;
+#pragma GCC unroll 32
+  for (size_t line = 0; line < lines; line++) __builtin_prefetch(next + line * 64, 0, 3);
 }
 
 // Calls tile.template run<n>(first token) for n <= kTokens.

@@ -29,12 +29,12 @@ template <class Type, bool kFullRows>
   for (size_t b = 0; b < n_blocks; b++) {
     Floats d, dmin = {};
     Ints scales[n_subs], pairs[8], s = {}, m = {};
-    prefetch_next<sizeof(Block)>(rows, b * sizeof(Block));
     Type::template header<kFullRows>(rows, b * sizeof(Block), d, dmin, scales, pairs);
 #pragma GCC unroll 8
     for (size_t j = 0; j < 8; j++) m = add_pairs(m, pairs[j], all_of(x.sums + b * 16 + j * 2));
 #pragma GCC unroll 8
     for (size_t step = 0; step < steps; step++) {
+      prefetch_next<sizeof(Block), steps>(rows, b * sizeof(Block), step);
       const Ints activations = load_ints(x.values + b * 256 + step * kStep);
       Ints parts[kLanes], dots[step_subs];
 #pragma GCC unroll 16
@@ -69,7 +69,6 @@ template <class Type, bool kFullRows>
     const size_t offset = (first + b) * sizeof(Block);
     Floats d, dmin = {};
     Ints scales[n_subs], pairs[8];
-    prefetch_next<sizeof(Block)>(rows, offset);
     Type::template header<kFullRows>(rows, offset, d, dmin, scales, pairs);
     store_floats(panel.d + (b * kPanelGroups + g) * kLanes, d);
     store_floats(panel.dmin + (b * kPanelGroups + g) * kLanes, dmin);
@@ -80,6 +79,7 @@ template <class Type, bool kFullRows>
     for (size_t j = 0; j < 8; j++) store_ints(panel.pairs + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints), pairs[j]);
 #pragma GCC unroll 8
     for (size_t step = 0; step < 256 / kStep; step++) {
+      prefetch_next<sizeof(Block), 256 / kStep>(rows, offset, step);
       Ints w[kLanes];
 #pragma GCC unroll 16
       for (size_t i = 0; i < kLanes; i++) w[i] = Type::weights(*block_of<Type>(rows.at<kFullRows>(i), first + b), step);
