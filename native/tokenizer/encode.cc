@@ -7,7 +7,7 @@
 namespace infernode {
 namespace {
 
-constexpr size_t kMaxText = size_t{1} << 30;
+constexpr size_t kMaxText = size_t{256} << 20;
 constexpr char kSpaceMark[] = "\xE2\x96\x81";
 
 bool continues(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
@@ -255,7 +255,7 @@ class Tokenizer::Session {
 Status Tokenizer::encode(std::string_view utf8, const EncodeOptions& options, Encoding& out) const {
   out.ids.clear();
   out.offsets.clear();
-  if (utf8.size() > kMaxText) return error(ErrorCode::kInvalidArgument, {"text", "at most 1 GiB of UTF-8", std::to_string(utf8.size()) + " bytes"});
+  if (utf8.size() > kMaxText) return error(ErrorCode::kInvalidArgument, {"text", "at most 256 MiB of UTF-8", std::to_string(utf8.size()) + " bytes"});
   return Session(*this, options, out).run(utf8);
 }
 

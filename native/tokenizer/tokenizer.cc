@@ -94,8 +94,15 @@ Status Tokenizer::read_added(std::vector<AddedToken> added, const std::string& s
 
 Status Tokenizer::read_around(const json::Value& description, const char* field, std::vector<int32_t>& ids, const std::string& source) const {
   for (const json::Value element : description.get(field).elements()) {
+    if (element.is_string()) {
+      const std::string piece = element.string();
+      const int32_t id = vocabulary_.find(piece);
+      if (id < 0) return error(ErrorCode::kTokenizerInvalid, {source, field, "\"" + shown(piece) + "\" is not in the vocabulary"});
+      ids.push_back(id);
+      continue;
+    }
     INFERNODE_ASSIGN(id, optional_id(element, vocabulary_.size(), field, source));
-    if (id < 0) return error(ErrorCode::kTokenizerInvalid, {source, field, "expected an id"});
+    if (id < 0) return error(ErrorCode::kTokenizerInvalid, {source, field, "expected an id or a piece"});
     ids.push_back(id);
   }
   return {};

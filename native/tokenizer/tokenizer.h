@@ -37,7 +37,7 @@ class Tokenizer {
   // Reads the vocabulary from the file that the description names. Errors name that file, or `source_name` if it names none.
   static Result<std::shared_ptr<const Tokenizer>> make(const json::Value& description, std::string_view source_name);
 
-  // Time in proportion to the text. What is not UTF-8 counts as U+FFFD. INVALID_ARGUMENT for more than 1 GiB.
+  // Time in proportion to the text. What is not UTF-8 counts as U+FFFD. INVALID_ARGUMENT for more than 256 MiB.
   Status encode(std::string_view utf8, const EncodeOptions& options, Encoding& out) const;
 
   // Bytes that make no character become U+FFFD. TOKEN_UNKNOWN for ids outside of the vocabulary.

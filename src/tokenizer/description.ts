@@ -9,9 +9,9 @@ export interface TokenizerDescription {
   readonly normalizer: readonly 'nfc'[]
   /** Each pattern splits what the one before it left. Empty: the text is one word. */
   readonly preTokenizer: readonly SplitPattern[]
-  /** Ids around a text, if `addSpecial` is asked for. */
-  readonly before: readonly number[]
-  readonly after: readonly number[]
+  /** Ids, or pieces, around a text, if `addSpecial` is asked for. */
+  readonly before: readonly (number | string)[]
+  readonly after: readonly (number | string)[]
   /** Offsets leave out the spaces at both ends of a token. */
   readonly trimOffsets: boolean
   /** … but at the start of the text keep one, which the tokenizer added itself. */

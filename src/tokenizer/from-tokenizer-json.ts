@@ -5,11 +5,14 @@ import { splitPatternOf, type SplitPattern } from './patterns.js'
 
 type Json = Readonly<Record<string, unknown>>
 
+/** Tokenizer classes of transformers that put bos_token and eos_token around a text whatever the post-processor says. */
+const llamaClasses = ['Llama', 'CodeLlama', 'Gemma', 'Cohere'].flatMap((name) => [`${name}Tokenizer`, `${name}TokenizerFast`])
+
 /**
- * `skeleton` is the text that native().tokenizerJsonSkeleton(path) gives. Throws TOKENIZER_UNSUPPORTED naming the component that
+ * `skeleton` is the text that native().tokenizerJsonSkeleton(path) gives, `config` tokenizer_config.json. Throws TOKENIZER_UNSUPPORTED naming the component that
  * is not known: infernode never guesses how to split text. `truncation` and `padding` are the caller's business and not applied.
  */
-export function describeTokenizerJson(skeleton: string, path: string): TokenizerDescription {
+export function describeTokenizerJson(skeleton: string, path: string, config: Json = {}): TokenizerDescription {
   const root = JSON.parse(skeleton) as Json
   const reader = new Reader(path)
   const vocab = { from: 'tokenizer.json', file: path } as const
@@ -33,6 +36,7 @@ export function describeTokenizerJson(skeleton: string, path: string): Tokenizer
     normalizer: reader.normalizer(root.normalizer),
     preTokenizer: patterns,
     ...reader.postProcessor(root.post_processor),
+    ...reader.llamaAround(config),
   }
 }
 
@@ -151,6 +155,18 @@ class Reader {
       }
     }
     return around
+  }
+
+  llamaAround(config: Json): Partial<Around> {
+    if (!llamaClasses.includes(String(config.tokenizer_class))) return {}
+    const token = (name: string, wanted: boolean): string[] => {
+      if (!wanted) return []
+      const given = config[name]
+      const content = typeof given === 'string' ? given : asObject(given)?.content
+      if (typeof content !== 'string') throw this.invalid(`tokenizer_config.json: ${name}`, 'missing, but it is to be added to each text')
+      return [content]
+    }
+    return { before: token('bos_token', config.add_bos_token !== false), after: token('eos_token', config.add_eos_token === true) }
   }
 
   /** The form for a single text: special tokens, the text once, special tokens. */

@@ -75,7 +75,7 @@ export class Tokenizer {
 export async function describe(source: TokenizerSource): Promise<TokenizerDescription> {
   if (source.from === 'gguf') return describeGguf(source)
   const skeleton = await callNative(() => native().tokenizerJsonSkeleton(source.path))
-  return describeTokenizerJson(skeleton, source.path)
+  return describeTokenizerJson(skeleton, source.path, source.config)
 }
 
 /** Int32Array would wrap large numbers around to other tokens. */

@@ -173,6 +173,37 @@ describe('Tokenizer', () => {
     expect(await tokenizer.decode(ids)).toBe('<|im_start|>a a<|im_end|>')
   })
 
+  it('adds what the tokenizer class of tokenizer_config.json adds', async () => {
+    const path = join(made('gpt2'), 'tokenizer.json')
+    const ids = async (config: Record<string, unknown>) =>
+      [...(await (await Tokenizer.load({ from: 'tokenizer.json', path, config })).encode('')).ids]
+    const tokens = { bos_token: { content: '<|im_start|>' }, eos_token: '<|im_end|>' }
+    expect(await ids({ ...tokens, tokenizer_class: 'LlamaTokenizerFast' })).toEqual([1])
+    expect(await ids({ ...tokens, tokenizer_class: 'LlamaTokenizerFast', add_bos_token: false, add_eos_token: true })).toEqual([2])
+    expect(await ids({ ...tokens, tokenizer_class: 'PreTrainedTokenizerFast', add_bos_token: true })).toEqual([])
+    await expect(ids({ tokenizer_class: 'LlamaTokenizer' })).rejects.toThrow(code('TOKENIZER_INVALID'))
+    await expect(ids({ tokenizer_class: 'LlamaTokenizer', bos_token: 'absent' })).rejects.toThrow(code('TOKENIZER_INVALID'))
+  })
+
+  it('splits as Falcon does, digits after bytes', async () => {
+    const source = changed((t) => {
+      t.pre_tokenizer = {
+        type: 'Sequence',
+        pretokenizers: [
+          { type: 'Punctuation', behavior: 'Contiguous' },
+          { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true },
+          { type: 'Digits', individual_digits: false },
+          { type: 'Split', pattern: { Regex: '[0-9][0-9][0-9]' }, behavior: 'Isolated', invert: false },
+        ],
+      }
+    })
+    const { preTokenizer } = await describeTokenizer(source)
+    expect(preTokenizer).toEqual(['punctuationRuns', 'gpt2', 'byteDigitRuns', 'asciiTriples'])
+    const tokenizer = await Tokenizer.load(source)
+    const text = 'ò12345 $+x. 1'
+    expect(await tokenizer.decode((await tokenizer.encode(text)).ids)).toBe(text)
+  })
+
   it('refuses damaged files', async () => {
     const path = join(folder, 'damaged.json')
     writeFileSync(path, readFileSync(join(made('gpt2'), 'tokenizer.json')).subarray(0, 5000))
