@@ -1,4 +1,6 @@
 /** Model: a checkpoint, its tokenizer and its engine; one of the classes that a user meets. */
+// For users whose `lib` is older than Symbol.asyncDispose.
+/// <reference lib="esnext.disposable" preserve="true" />
 import { join } from 'node:path'
 import { InfernodeError } from './errors.js'
 import { openCheckpoint } from './formats/index.js'
