@@ -146,13 +146,17 @@ bool Engine::step(ThreadPool& pool) {
   compose(parts);
   Status status = run(pool);
   computed_tokens_.fetch_add(tokens_.size());
-  // `parts` belongs to the scheduler, which drop() changes.
-  std::vector<BatchPart> done(parts);
-  for (const BatchPart& part : done) {
-    if (!status) part.sequence->fail(closing() ? error(ErrorCode::kDisposed, {"model"}) : status.error());
-    if (!status || !part.sequence->advance(part.n)) scheduler_.drop(part.sequence);
-  }
+  // Who is finished leaves before anybody is told anything: whoever hears of the end finds the pages free.
+  std::vector<Sequence*> going_on;
+  std::vector<std::unique_ptr<Sequence>> finished;
+  for (const BatchPart& part : parts)
+    if (status && part.sequence->advance(part.n)) going_on.push_back(part.sequence);
+    else finished.push_back(scheduler_.remove(part.sequence->id()));
   publish_stats();
+  for (Sequence* sequence : going_on) sequence->flush();
+  for (auto& sequence : finished)
+    if (status) sequence->flush();
+    else sequence->fail(closing() ? error(ErrorCode::kDisposed, {"model"}) : status.error());
   return true;
 }
 

@@ -47,8 +47,6 @@ std::unique_ptr<Sequence> Scheduler::remove(uint64_t id) {
   return found;
 }
 
-void Scheduler::drop(Sequence* sequence) { remove(sequence->id()); }
-
 std::vector<std::unique_ptr<Sequence>> Scheduler::take_all() {
   std::vector<std::unique_ptr<Sequence>> all;
   for (auto& sequence : running_) {
@@ -95,8 +93,7 @@ const std::vector<BatchPart>& Scheduler::next_step() {
       i++;
       continue;
     }
-    part.sequence->fail(error(ErrorCode::kInternal, {"a sequence outgrew the cache pages reserved for it"}));
-    drop(part.sequence);
+    remove(part.sequence->id())->fail(error(ErrorCode::kInternal, {"a sequence outgrew the cache pages reserved for it"}));
     step_.erase(step_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   return step_;

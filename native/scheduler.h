@@ -32,7 +32,6 @@ class Scheduler {
   // Admits what fits and composes the next step; empty if there is nothing to do. Sequences whose pages could not be had are
   // failed and dropped.
   const std::vector<BatchPart>& next_step();
-  void drop(Sequence* sequence);
 
   size_t running() const { return running_.size(); }
   size_t waiting() const { return waiting_.size(); }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace infernode {
 
@@ -57,31 +58,29 @@ void Generation::examine(size_t position, float* logits, size_t vocab_size, cons
 bool Generation::advance(size_t n) {
   computed_ += n;
   if (pending() > 0) return true;  // the prompt goes on in the next step
-  RequestEvents events;
   if (computed_ == n_prompt_) {
     first_token_ = Clock::now();
-    if (echo_) echo_prompt(events);
+    if (echo_) echo_prompt();
     if (max_tokens_ == 0) {
-      finish(std::move(events), FinishReason::kLength);
+      finish(FinishReason::kLength);
       return false;
     }
   }
-  if (!sampled_) {
-    fail(error(ErrorCode::kInternal, {"a step gave no logits"}));
-    return false;
+  const std::optional<Result<SampledToken>> sampled = std::exchange(sampled_, std::nullopt);
+  if (sampled && *sampled) {
+    take(**sampled);
+  } else {
+    events_.error = sampled ? sampled->error() : error(ErrorCode::kInternal, {"a step gave no logits"});
+    ended_ = true;
   }
-  Result<SampledToken> sampled = std::move(*sampled_);
-  sampled_.reset();
-  if (!sampled) {
-    fail(sampled.error());
-    return false;
-  }
-  take(*sampled, events);
-  if (!ended_) sink_->deliver(std::move(events));
   return !ended_;
 }
 
-void Generation::echo_prompt(RequestEvents& events) {
+void Generation::flush() {
+  if (!events_.tokens.empty() || events_.done || events_.error) sink_->deliver(std::exchange(events_, {}));
+}
+
+void Generation::echo_prompt() {
   for (size_t i = 0; i < n_prompt_; i++) {
     TokenEvent event;
     event.token = tokens_[i];
@@ -92,61 +91,57 @@ void Generation::echo_prompt(RequestEvents& events) {
       event.logprob = prompt_scores_[i - 1]->logprob;
       event.top = std::move(prompt_scores_[i - 1]->top);
     }
-    events.tokens.push_back(std::move(event));
+    events_.tokens.push_back(std::move(event));
   }
 }
 
-void Generation::take(const SampledToken& sampled, RequestEvents& events) {
+void Generation::take(const SampledToken& sampled) {
+  if (std::binary_search(stop_tokens_.begin(), stop_tokens_.end(), sampled.token)) {
+    // The token that ends a text is not part of it.
+    result_.stop_token = sampled.token;
+    return finish(FinishReason::kStop);
+  }
   result_.generated_tokens++;
   TokenEvent event;
   event.token = sampled.token;
   event.has_logprob = logprobs_ >= 0;
   event.logprob = sampled.logprob;
   event.top = sampled.top;
-  if (std::binary_search(stop_tokens_.begin(), stop_tokens_.end(), sampled.token)) {
-    // The token that ends a text is not part of it.
-    result_.stop_token = sampled.token;
-    result_.generated_tokens--;
-    return finish(std::move(events), FinishReason::kStop);
-  }
   if (detokenizer_) {
     std::string text;
     detokenizer_->push(sampled.token, text);
     result_.stop_string = stop_.push(text, event.text);
   }
-  events.tokens.push_back(std::move(event));
-  if (result_.stop_string >= 0) return finish(std::move(events), FinishReason::kStop);
-  if (result_.generated_tokens >= max_tokens_) return finish(std::move(events), FinishReason::kLength);
+  events_.tokens.push_back(std::move(event));
+  if (result_.stop_string >= 0) return finish(FinishReason::kStop);
+  if (result_.generated_tokens >= max_tokens_) return finish(FinishReason::kLength);
   tokens_.push_back(sampled.token);
   sampler_.accept(sampled.token);
 }
 
-void Generation::finish(RequestEvents&& events, FinishReason reason) {
+void Generation::finish(FinishReason reason) {
   ended_ = true;
   if (detokenizer_ && result_.stop_string < 0) {
     // Bytes that wait for the rest of a character, then text that waited for the rest of a stop string.
     std::string held;
     detokenizer_->finish(held);
-    if (stop_.push(held, events.tail) < 0) stop_.finish(events.tail);
+    if (stop_.push(held, events_.tail) < 0) stop_.finish(events_.tail);
   }
-  const Clock::time_point now = Clock::now();
   result_.finish_reason = reason;
   result_.prompt_ms = milliseconds(first_token_ - started_);
-  result_.generation_ms = milliseconds(now - first_token_);
-  events.done = result_;
-  sink_->deliver(std::move(events));
+  result_.generation_ms = milliseconds(Clock::now() - first_token_);
+  events_.done = result_;
 }
 
 void Generation::fail(const Error& error) {
-  ended_ = true;
-  RequestEvents events;
-  events.error = error;
-  sink_->deliver(std::move(events));
+  events_.error = error;
+  flush();
 }
 
 void Generation::cancel() {
   if (started_ == Clock::time_point{}) started_ = first_token_ = Clock::now();
-  finish({}, FinishReason::kAborted);
+  finish(FinishReason::kAborted);
+  flush();
 }
 
 void Scoring::examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) {
@@ -157,14 +152,14 @@ void Scoring::examine(size_t position, float* logits, size_t vocab_size, const c
 
 bool Scoring::advance(size_t n) {
   computed_ += n;
-  if (pending() > 0) return true;
+  return pending() > 0;
+}
+
+void Scoring::flush() {
+  if (pending() > 0) return;
   for (size_t i = 0; i < logprobs_.size(); i++)
-    if (std::isnan(logprobs_[i])) {
-      sink_->deliver(error(ErrorCode::kLogitsNotFinite, {std::to_string(i)}));
-      return false;
-    }
+    if (std::isnan(logprobs_[i])) return sink_->deliver(error(ErrorCode::kLogitsNotFinite, {std::to_string(i)}));
   sink_->deliver(std::move(logprobs_));
-  return false;
 }
 
 void Scoring::fail(const Error& error) { sink_->deliver(Error(error)); }

@@ -36,8 +36,10 @@ class Sequence {
   virtual bool wants_logits(size_t position) const = 0;
   // Looks at the logits [vocab] after `position`, which may be overwritten. Several threads call it, for different positions.
   virtual void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) = 0;
-  // A step computed `n` more positions and examined what was wanted. False: it is finished and has told its sink.
+  // A step computed `n` more positions and examined what was wanted. False: it is finished. flush() tells the news.
   virtual bool advance(size_t n) = 0;
+  // Tells the sink what advance() brought; a finished sequence has left the scheduler by then, and its pages are free.
+  virtual void flush() = 0;
   // It left the waiting line.
   virtual void start() {}
   // Ends it early; tells its sink.
@@ -70,6 +72,7 @@ class Generation final : public Sequence {
   bool wants_logits(size_t position) const override;
   void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) override;
   bool advance(size_t n) override;
+  void flush() override;
   void start() override;
   void fail(const Error& error) override;
   void cancel() override;
@@ -79,10 +82,10 @@ class Generation final : public Sequence {
   Generation(uint64_t id, std::vector<int32_t> tokens, Sampler sampler, std::shared_ptr<RequestSink> sink)
       : Sequence(id, std::move(tokens)), sampler_(std::move(sampler)), sink_(std::move(sink)) {}
 
-  void echo_prompt(RequestEvents& events);
-  // Takes the sampled token in; sets `finish_` if it is the last one.
-  void take(const SampledToken& sampled, RequestEvents& events);
-  void finish(RequestEvents&& events, FinishReason reason);
+  void echo_prompt();
+  // Takes the sampled token in; it may be the last one.
+  void take(const SampledToken& sampled);
+  void finish(FinishReason reason);
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::optional<Detokenizer> detokenizer_;
@@ -94,6 +97,7 @@ class Generation final : public Sequence {
   int32_t logprobs_ = -1;
   bool echo_ = false;
   bool ended_ = false;
+  RequestEvents events_;  // not told yet
 
   std::optional<Result<SampledToken>> sampled_;             // of the latest position, from examine to advance
   std::vector<std::optional<SampledToken>> prompt_scores_;  // [position] of the token after it, for echo with logprobs
@@ -111,6 +115,7 @@ class Scoring final : public Sequence {
   bool wants_logits(size_t position) const override { return position + 1 < n_prompt_; }
   void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) override;
   bool advance(size_t n) override;
+  void flush() override;
   void fail(const Error& error) override;
   void cancel() override;
 
