@@ -9,7 +9,10 @@ type GgufSource = Extract<TokenizerSource, { from: 'gguf' }>
 /** Keys of ids that are control tokens in every file; they matter where a file has no token types. */
 const controlKeys = ['bos', 'eos', 'unknown', 'seperator', 'separator', 'padding', 'cls', 'mask', 'eot', 'eom']
 
-/** Throws TOKENIZER_UNSUPPORTED for a kind of model or pre-tokenizer that is not known, TOKENIZER_INVALID for metadata of a wrong type. */
+/**
+ * Throws TOKENIZER_UNSUPPORTED for a kind of model or pre-tokenizer that is not known, TOKENIZER_INVALID for metadata of a wrong
+ * type.
+ */
 export function describeGguf(source: GgufSource): TokenizerDescription {
   const metadata = new Metadata(source)
   const kind = metadata.text('model')

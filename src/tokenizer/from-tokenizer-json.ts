@@ -9,8 +9,9 @@ type Json = Readonly<Record<string, unknown>>
 const llamaClasses = ['Llama', 'CodeLlama', 'Gemma', 'Cohere'].flatMap((name) => [`${name}Tokenizer`, `${name}TokenizerFast`])
 
 /**
- * `skeleton` is the text that native().tokenizerJsonSkeleton(path) gives, `config` tokenizer_config.json. Throws TOKENIZER_UNSUPPORTED naming the component that
- * is not known: infernode never guesses how to split text. `truncation` and `padding` are the caller's business and not applied.
+ * `skeleton` is the text that native().tokenizerJsonSkeleton(path) gives, `config` tokenizer_config.json. Throws
+ * TOKENIZER_UNSUPPORTED naming the component that is not known: infernode never guesses how to split text. `truncation` and
+ * `padding` are the caller's business and not applied.
  */
 export function describeTokenizerJson(skeleton: string, path: string, config: Json = {}): TokenizerDescription {
   const root = JSON.parse(skeleton) as Json
@@ -20,14 +21,13 @@ export function describeTokenizerJson(skeleton: string, path: string, config: Js
   const type = reader.modelType(model)
   if (type === 'WordPiece' || type === 'Unigram') {
     const kind = type === 'WordPiece' ? 'wordpiece' : 'unigram'
-    return { vocab, model: { kind }, normalizer: [], preTokenizer: [], before: [], after: [], trimOffsets: false, trimKeepsFirst: false }
+    return { ...unread, vocab, model: { kind } }
   }
   if (type !== 'BPE') throw reader.unsupported('model', type)
   const { patterns, byteLevel, addSpacePrefix } = reader.preTokenizer(root.pre_tokenizer)
-  // Native code refuses BPE over characters, so the parts that go with it are not looked at.
   if (!byteLevel) {
     const bpe: SubwordModel = { kind: 'bpe', byteLevel, ignoreMerges: false, addSpacePrefix, unknownPiece: null }
-    return { vocab, model: bpe, normalizer: [], preTokenizer: [], before: [], after: [], trimOffsets: false, trimKeepsFirst: false }
+    return { ...unread, vocab, model: bpe }
   }
   reader.checkDecoder(root.decoder)
   return {
@@ -39,6 +39,16 @@ export function describeTokenizerJson(skeleton: string, path: string, config: Js
     ...reader.llamaAround(config),
   }
 }
+
+/** For kinds that native code refuses: what goes with them is not looked at. */
+const unread = {
+  normalizer: [],
+  preTokenizer: [],
+  before: [],
+  after: [],
+  trimOffsets: false,
+  trimKeepsFirst: false,
+} as const satisfies Partial<TokenizerDescription>
 
 interface PreTokenizer {
   patterns: SplitPattern[]
@@ -93,7 +103,8 @@ class Reader {
         case 'ByteLevel':
           if (result.byteLevel) throw this.unsupported('pre-tokenizer', 'ByteLevel twice')
           // Later it would put a space before each piece.
-          if (step.add_prefix_space === true && i > 0) throw this.unsupported('pre-tokenizer', 'ByteLevel with add_prefix_space after others')
+          if (step.add_prefix_space === true && i > 0)
+            throw this.unsupported('pre-tokenizer', 'ByteLevel with add_prefix_space after others')
           result.addSpacePrefix = step.add_prefix_space === true
           result.byteLevel = true
           if (step.use_regex !== false) result.patterns.push('gpt2')
@@ -163,10 +174,14 @@ class Reader {
       if (!wanted) return []
       const given = config[name]
       const content = typeof given === 'string' ? given : asObject(given)?.content
-      if (typeof content !== 'string') throw this.invalid(`tokenizer_config.json: ${name}`, 'missing, but it is to be added to each text')
+      if (typeof content !== 'string')
+        throw this.invalid(`tokenizer_config.json: ${name}`, 'missing, but it is to be added to each text')
       return [content]
     }
-    return { before: token('bos_token', config.add_bos_token !== false), after: token('eos_token', config.add_eos_token === true) }
+    return {
+      before: token('bos_token', config.add_bos_token !== false),
+      after: token('eos_token', config.add_eos_token === true),
+    }
   }
 
   /** The form for a single text: special tokens, the text once, special tokens. */
@@ -177,9 +192,13 @@ class Reader {
     if (!Array.isArray(step.single)) throw this.invalid('post_processor.single', 'expected an array')
     for (const item of step.single as unknown[]) {
       const special = asObject(asObject(item)?.SpecialToken)
-      if (special) (seen ? after : before).push(...this.specialIds(step, String(special.id)))
-      else if (seen || asObject(asObject(item)?.Sequence)?.id !== 'A') throw this.unsupported('post-processor', 'template with several texts')
-      else seen = true
+      if (special) {
+        ;(seen ? after : before).push(...this.specialIds(step, String(special.id)))
+        continue
+      }
+      if (seen || asObject(asObject(item)?.Sequence)?.id !== 'A')
+        throw this.unsupported('post-processor', 'template with several texts')
+      seen = true
     }
     if (!seen) throw this.invalid('post_processor.single', 'the text is not in it')
     return { before, after }
@@ -187,19 +206,22 @@ class Reader {
 
   private specialIds(step: Json, name: string): number[] {
     const ids = asObject(asObject(step.special_tokens)?.[name])?.ids
-    if (!Array.isArray(ids) || !ids.every((id) => Number.isInteger(id))) throw this.invalid('post_processor.special_tokens', `no ids for "${name}"`)
+    if (!Array.isArray(ids) || !ids.every((id) => Number.isInteger(id)))
+      throw this.invalid('post_processor.special_tokens', `no ids for "${name}"`)
     return ids as number[]
   }
 
   /** ["<s>", 0] */
   private pairId(step: Json, field: string): number {
     const pair = step[field]
-    if (!Array.isArray(pair) || !Number.isInteger(pair[1])) throw this.invalid(`post_processor.${field}`, 'expected a token and its id')
+    if (!Array.isArray(pair) || !Number.isInteger(pair[1]))
+      throw this.invalid(`post_processor.${field}`, 'expected a token and its id')
     return pair[1] as number
   }
 
   checkDecoder(value: unknown): void {
-    for (const { type } of this.flatten(value, 'decoder', 'decoders')) if (type !== 'ByteLevel') throw this.unsupported('decoder', String(type))
+    for (const { type } of this.flatten(value, 'decoder', 'decoders'))
+      if (type !== 'ByteLevel') throw this.unsupported('decoder', String(type))
   }
 
   /** A component, or those of a Sequence; null is none. */

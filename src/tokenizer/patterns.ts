@@ -4,6 +4,8 @@ const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 const upper = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]'
 const lower = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]'
 const beforeLetters = '[^\\r\\n\\p{L}\\p{N}]?'
+const beforeMarked = '[^\\r\\n\\p{L}\\p{P}\\p{S}]?'
+const asciiPunctuation = '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]'
 const spaces = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
 
 /** The letters that deepseek-llm's expression lists: cased letters of an early Unicode. */
@@ -62,9 +64,12 @@ export const splitPatterns = {
   cjkHangul: { regexes: ['[一-龥ࠀ-一가-\ud7ff]+'] },
   deepseekV3: {
     regexes: [
-      '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|' + spaces,
-      '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+',
-      '[!\\"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|' + spaces,
+      `${asciiPunctuation}[A-Za-z]+|${beforeMarked}[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|${spaces}`,
+      // The same with a needless backslash, and with line breaks instead of their escapes.
+      `${asciiPunctuation.replace('"', '\\"')}[A-Za-z]+|${beforeMarked}[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|${spaces}`,
+      `${asciiPunctuation}[A-Za-z]+|${beforeMarked}[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|${spaces}`
+        .replaceAll('\\r', '\r')
+        .replaceAll('\\n', '\n'),
     ],
   },
   deepseekLetters: { regexes: [`\\s?[${deepseekLetters}]+`] },

@@ -17,7 +17,7 @@ export interface TokenizerEncodeOptions {
 
 export interface Encoded {
   readonly ids: Int32Array
-  /** [start, end] of each id in UTF-16 code units of the text; empty unless asked for. Bytes of one character share its place. */
+  /** [start, end] of each id in UTF-16 code units of the text; empty unless asked for. Bytes of a character share its place. */
   readonly offsets: Uint32Array
 }
 
@@ -47,7 +47,7 @@ export class Tokenizer {
     return callNative(() => this.native.encode(text, { addSpecial, parseSpecial, offsets }))
   }
 
-  /** Bytes that make no character become U+FFFD. Throws TOKEN_UNKNOWN. `skipSpecial`: leave out control tokens; default false. */
+  /** Bytes that make no character become U+FFFD. `skipSpecial` leaves out control tokens; default false. Throws TOKEN_UNKNOWN. */
   async decode(ids: Int32Array | readonly number[], options: { readonly skipSpecial?: boolean } = {}): Promise<string> {
     const { skipSpecial = false } = options
     return callNative(() => this.native.decode(toInt32(ids, this.vocabSize), { skipSpecial }))
