@@ -30,7 +30,7 @@ function writePlan(path) {
   const main = join(root, 'dist', 'cli', 'main.js')
   const { status, stdout, stderr } = spawnSync(process.execPath, [main, 'inspect', '--plan', '--json'], { encoding: 'utf8', maxBuffer: 1 << 28 })
   if (status !== 0) throw new Error(`no plan to drive the engine with: ${stderr}`)
-  writeFileSync(path, stdout)
+  writeFileSync(path, JSON.stringify(JSON.parse(stdout).plan))
   return path
 }
 
