@@ -13,7 +13,10 @@ bool is_unfinished(const char* p, const char* end) {
   const unicode::Character c = unicode::decode(p, end);
   if (c.code_point != 0xFFFD || c.length != static_cast<uint32_t>(end - p)) return false;
   const unsigned char lead = static_cast<unsigned char>(*p);
-  const size_t whole = lead >= 0xC2 && lead <= 0xDF ? 2 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+  const size_t whole = lead >= 0xC2 && lead <= 0xDF   ? 2
+                       : lead >= 0xE0 && lead <= 0xEF ? 3
+                       : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                      : 0;
   return static_cast<size_t>(end - p) < whole;
 }
 

@@ -24,8 +24,8 @@ class Detokenizer {
   // unfinished are.
   void continue_after(const std::vector<int32_t>& ids);
 
-  // Appends to `text` what became certain with this token; ids outside of the vocabulary are nothing. All texts together are what
-  // Tokenizer::decode gives for all ids.
+  // Appends to `text` what became certain with this token; ids outside of the vocabulary are nothing. All texts together are
+  // what Tokenizer::decode gives for all ids.
   void push(int32_t id, std::string& text);
 
   // Appends U+FFFD for bytes that still wait. The next push begins a new text in the middle of the sentence.
@@ -36,7 +36,7 @@ class Detokenizer {
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   DetokenizerOptions options_;
-  bool at_start_;       // nothing was given out yet, and a space at the front is the tokenizer's
+  bool at_start_;        // nothing was given out yet, and a space at the front is the tokenizer's
   std::string pending_;  // at most three bytes between calls
 };
 

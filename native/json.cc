@@ -217,7 +217,8 @@ class Parser {
       } else if (c < 0x80) {
         position_++;
       } else {
-        const size_t length = utf8_length(reinterpret_cast<const unsigned char*>(text_.data()) + position_, text_.size() - position_);
+        const size_t length =
+            utf8_length(reinterpret_cast<const unsigned char*>(text_.data()) + position_, text_.size() - position_);
         if (length == 0) return fail("not UTF-8");
         position_ += length;
       }
@@ -242,7 +243,8 @@ class Parser {
     position_ += 5;
     if (unit < 0xD800 || unit > 0xDFFF) return {};
     int32_t low = -1;
-    if (unit <= 0xDBFF && text_.substr(position_, 2) == "\\u") low = hex4(text_.data() + position_ + 2, text_.size() - position_ - 2);
+    if (unit <= 0xDBFF && text_.substr(position_, 2) == "\\u")
+      low = hex4(text_.data() + position_ + 2, text_.size() - position_ - 2);
     if (low < 0xDC00 || low > 0xDFFF) return fail("half of a surrogate pair");
     position_ += 6;
     return {};

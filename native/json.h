@@ -1,4 +1,5 @@
-// Reads JSON that may be hostile: plans, tokenizer.json, descriptions. Strict RFC 8259, bounded depth, memory in proportion to the text.
+// Reads JSON that may be hostile: plans, tokenizer.json, descriptions. Strict RFC 8259, bounded depth, memory in proportion to
+// the text.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ struct ParseOptions {
   bool unique_keys = false;
 };
 
-// One value of the text, in the order of the text. A container is followed by what it contains: elements, or key and value in turn.
+// One value of the text, in the order of the text. A container is followed by what it contains: elements, or key and value in
+// turn.
 struct Node {
   uint32_t offset;  // of the first byte; of a string, of the byte after its quote
   uint32_t length;  // in bytes; of a string, without its quotes
@@ -104,7 +106,9 @@ class Elements {
     uint32_t index_;
   };
   explicit Elements(const Value& array)
-      : tape_(array.is_array() ? array.tape_ : nullptr), first_(tape_ ? array.index_ + 1 : 0), last_(tape_ ? array.node().next : 0) {}
+      : tape_(array.is_array() ? array.tape_ : nullptr),
+        first_(tape_ ? array.index_ + 1 : 0),
+        last_(tape_ ? array.node().next : 0) {}
   Iterator begin() const { return {tape_, first_}; }
   Iterator end() const { return {tape_, last_}; }
 
@@ -135,7 +139,9 @@ class Members {
     uint32_t index_;
   };
   explicit Members(const Value& object)
-      : tape_(object.is_object() ? object.tape_ : nullptr), first_(tape_ ? object.index_ + 1 : 0), last_(tape_ ? object.node().next : 0) {}
+      : tape_(object.is_object() ? object.tape_ : nullptr),
+        first_(tape_ ? object.index_ + 1 : 0),
+        last_(tape_ ? object.node().next : 0) {}
   Iterator begin() const { return {tape_, first_}; }
   Iterator end() const { return {tape_, last_}; }
 

@@ -116,7 +116,8 @@ namespace infernode::unicode {
 
 // General categories, in the order of their two-letter names.
 enum Category : uint8_t {
-  ${categories.map((name) => `k${name}`).join(', ')}
+  ${categories.slice(0, 20).map((name) => `k${name}`).join(', ')},
+  ${categories.slice(20).map((name) => `k${name}`).join(', ')}
 };
 
 constexpr int kBlockBits = ${blockBits};

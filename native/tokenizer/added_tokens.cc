@@ -11,8 +11,8 @@ namespace {
 constexpr size_t kMaxContent = 1024;
 
 bool is_word(uint32_t c) {
-  constexpr unicode::Classes word = unicode::kLetter | unicode::kMark | unicode::classes(unicode::kNd) | unicode::classes(unicode::kNl) |
-                                    unicode::classes(unicode::kPc);
+  constexpr unicode::Classes word = unicode::kLetter | unicode::kMark | unicode::classes(unicode::kNd) |
+                                    unicode::classes(unicode::kNl) | unicode::classes(unicode::kPc);
   return (unicode::classes_of(c) & word) != 0 || c == 0x200C || c == 0x200D;
 }
 
@@ -33,9 +33,11 @@ Result<AddedTokens> AddedTokens::make(std::vector<Entry> entries, std::string_vi
   AddedTokens made;
   for (const Entry& entry : entries)
     if (entry.content.empty() || entry.content.size() > kMaxContent)
-      return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "added tokens", "\"" + shown(entry.content) + "\" is empty or too long"});
+      return error(ErrorCode::kTokenizerInvalid,
+                   {std::string(source_name), "added tokens", "\"" + shown(entry.content) + "\" is empty or too long"});
   made.entries_ = std::move(entries);
-  std::stable_sort(made.entries_.begin(), made.entries_.end(), [](const Entry& a, const Entry& b) { return a.content < b.content; });
+  std::stable_sort(made.entries_.begin(), made.entries_.end(),
+                   [](const Entry& a, const Entry& b) { return a.content < b.content; });
   for (const Entry& entry : made.entries_) made.first_[static_cast<unsigned char>(entry.content[0]) + 1]++;
   for (size_t b = 0; b < 256; b++) made.first_[b + 1] += made.first_[b];
   return made;
@@ -69,7 +71,8 @@ AddedTokens::Match AddedTokens::next(std::string_view text, size_t from, bool wi
     if (found->token.lstrip)
       while (begin > from && is_space(at(text, before(text, begin)))) begin = before(text, begin);
     if (found->token.rstrip)
-      while (end < text.size() && is_space(at(text, end))) end += unicode::decode(text.data() + end, text.data() + text.size()).length;
+      while (end < text.size() && is_space(at(text, end)))
+        end += unicode::decode(text.data() + end, text.data() + text.size()).length;
     return {begin, end, found->token.id};
   }
   return {text.size(), text.size(), -1};

@@ -30,8 +30,8 @@ class AddedTokens {
   Match next(std::string_view text, size_t from, bool with_special) const;
 
  private:
-  std::vector<Entry> entries_;     // by content, byte by byte
-  uint32_t first_[257] = {};       // entries_[first_[b]] .. entries_[first_[b + 1]] begin with the byte b
+  std::vector<Entry> entries_;  // by content, byte by byte
+  uint32_t first_[257] = {};    // entries_[first_[b]] .. entries_[first_[b + 1]] begin with the byte b
 };
 
 }  // namespace infernode

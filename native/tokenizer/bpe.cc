@@ -34,7 +34,8 @@ class ByteLevelBpe final : public SubwordModel {
       size_t i = place(rule.left, rule.right, capacity - 1), probes = 0;
       while (slots[i].used && !(slots[i].left == rule.left && slots[i].right == rule.right)) {
         i = (i + 1) & (capacity - 1);
-        if (++probes > kMaxProbes) return error(ErrorCode::kTokenizerInvalid, {"the vocabulary", "merges", "they are made to collide"});
+        if (++probes > kMaxProbes)
+          return error(ErrorCode::kTokenizerInvalid, {"the vocabulary", "merges", "they are made to collide"});
       }
       // Of a rule that is there twice, the first counts.
       if (!slots[i].used) slots[i] = {rule.left, rule.right, static_cast<uint32_t>(rank), rule.merged, true};
@@ -96,7 +97,8 @@ class ByteLevelBpe final : public SubwordModel {
 
 }  // namespace
 
-Result<std::unique_ptr<SubwordModel>> make_byte_level_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges, const BpeOptions& options) {
+Result<std::unique_ptr<SubwordModel>> make_byte_level_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges,
+                                                          const BpeOptions& options) {
   auto model = std::make_unique<ByteLevelBpe>(vocabulary, options);
   INFERNODE_TRY(model->index(merges));
   return std::unique_ptr<SubwordModel>(std::move(model));

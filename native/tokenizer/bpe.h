@@ -17,6 +17,7 @@ struct BpeOptions {
 };
 
 // `vocabulary` must outlive the model.
-Result<std::unique_ptr<SubwordModel>> make_byte_level_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges, const BpeOptions& options);
+Result<std::unique_ptr<SubwordModel>> make_byte_level_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges,
+                                                          const BpeOptions& options);
 
 }  // namespace infernode

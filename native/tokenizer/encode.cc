@@ -12,8 +12,8 @@ constexpr char kSpaceMark[] = "\xE2\x96\x81";
 
 bool continues(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
-// A stretch of text on its way to the model. `source[i]` tells where, in the stretch of the original text that begins at `base`,
-// the character starts that byte i came from; without it they are the same.
+// A stretch of text on its way to the model. `source[i]` tells where, in the stretch of the original text that begins at
+// `base`, the character starts that byte i came from; without it they are the same.
 struct Stretch {
   std::string_view text;
   std::string_view original;
@@ -120,8 +120,10 @@ class Tokenizer::Session {
       }
       return encode_words({prefixed, whole.original, whole.base, options_.offsets ? &source : nullptr});
     }
-    if (!whole.source) return encode_words({text, whole.original.substr(start, end - start), whole.base + static_cast<uint32_t>(start)});
-    const std::vector<uint32_t> source(whole.source->begin() + static_cast<ptrdiff_t>(start), whole.source->begin() + static_cast<ptrdiff_t>(end));
+    if (!whole.source)
+      return encode_words({text, whole.original.substr(start, end - start), whole.base + static_cast<uint32_t>(start)});
+    const std::vector<uint32_t> source(whole.source->begin() + static_cast<ptrdiff_t>(start),
+                                       whole.source->begin() + static_cast<ptrdiff_t>(end));
     return encode_words({text, whole.original, whole.base, &source});
   }
 
@@ -134,7 +136,8 @@ class Tokenizer::Session {
   Status encode_words(const Stretch& stretch) {
     seen_.restart();
     const size_t first = spans();
-    INFERNODE_TRY(tokenizer_.pre_tokenizer_.split(stretch.text, [&](std::string_view word) { return encode_word(stretch, word); }));
+    INFERNODE_TRY(
+        tokenizer_.pre_tokenizer_.split(stretch.text, [&](std::string_view word) { return encode_word(stretch, word); }));
     to_original(stretch, first);
     return {};
   }
@@ -212,7 +215,8 @@ class Tokenizer::Session {
       if (stretch.source) {
         const char* last = stretch.original.data() + origin(stretch, end - 1);
         start = origin(stretch, start);
-        end = static_cast<size_t>(last - stretch.original.data()) + unicode::decode(last, stretch.original.data() + stretch.original.size()).length;
+        end = static_cast<size_t>(last - stretch.original.data()) +
+              unicode::decode(last, stretch.original.data() + stretch.original.size()).length;
       }
       out_.offsets[i] = stretch.base + static_cast<uint32_t>(start);
       out_.offsets[i + 1] = stretch.base + static_cast<uint32_t>(end);
@@ -223,7 +227,9 @@ class Tokenizer::Session {
   void count_in_utf16(std::string_view text) {
     size_t at = 0;
     uint32_t units = 0;
-    const auto width = [&](size_t i) -> uint32_t { return continues(text[i]) ? 0 : static_cast<unsigned char>(text[i]) >= 0xF0 ? 2 : 1; };
+    const auto width = [&](size_t i) -> uint32_t {
+      return continues(text[i]) ? 0 : static_cast<unsigned char>(text[i]) >= 0xF0 ? 2 : 1;
+    };
     for (uint32_t& offset : out_.offsets) {
       for (; at < offset; at++) units += width(at);
       for (; at > offset; at--) units -= width(at - 1);
@@ -236,7 +242,8 @@ class Tokenizer::Session {
       uint32_t &start = out_.offsets[2 * i], &end = out_.offsets[2 * i + 1];
       const std::string_view bytes = tokenizer_.vocabulary_.bytes(out_.ids[i]);
       uint32_t leading = static_cast<uint32_t>(std::min(bytes.find_first_not_of(' '), bytes.size()));
-      const uint32_t trailing = static_cast<uint32_t>(bytes.size() - (leading == bytes.size() ? 0 : bytes.find_last_not_of(' ') + 1));
+      const uint32_t trailing =
+          static_cast<uint32_t>(bytes.size() - (leading == bytes.size() ? 0 : bytes.find_last_not_of(' ') + 1));
       if (leading > 0 && tokenizer_.trim_keeps_first_ && (i == 0 || start == 0)) leading--;
       start = std::min(start + leading, end);
       if (end >= trailing) end = std::max(end - trailing, start);
@@ -255,7 +262,8 @@ class Tokenizer::Session {
 Status Tokenizer::encode(std::string_view utf8, const EncodeOptions& options, Encoding& out) const {
   out.ids.clear();
   out.offsets.clear();
-  if (utf8.size() > kMaxText) return error(ErrorCode::kInvalidArgument, {"text", "at most 256 MiB of UTF-8", std::to_string(utf8.size()) + " bytes"});
+  if (utf8.size() > kMaxText)
+    return error(ErrorCode::kInvalidArgument, {"text", "at most 256 MiB of UTF-8", std::to_string(utf8.size()) + " bytes"});
   return Session(*this, options, out).run(utf8);
 }
 

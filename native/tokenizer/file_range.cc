@@ -13,7 +13,9 @@ struct Close {
 };
 using File = std::unique_ptr<std::FILE, Close>;
 
-Error unreadable(const std::string& path, int reason) { return error(ErrorCode::kFileUnreadable, {path, std::strerror(reason)}); }
+Error unreadable(const std::string& path, int reason) {
+  return error(ErrorCode::kFileUnreadable, {path, std::strerror(reason)});
+}
 
 bool seek(std::FILE* file, int64_t offset, int whence) {
 #ifdef _WIN32
@@ -61,7 +63,8 @@ Result<Array<char>> read_whole_file(const std::string& path, uint64_t limit) {
   const File file(std::fopen(path.c_str(), "rb"));
   if (!file) return unreadable(path, errno);
   INFERNODE_ASSIGN(size, size_of(file.get(), path));
-  if (size > limit) return error(ErrorCode::kFormatUnsupported, {path, "the file", "larger than " + std::to_string(limit) + " bytes"});
+  if (size > limit)
+    return error(ErrorCode::kFormatUnsupported, {path, "the file", "larger than " + std::to_string(limit) + " bytes"});
   return read(file.get(), path, 0, size);
 }
 

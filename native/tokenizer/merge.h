@@ -10,7 +10,7 @@
 namespace infernode {
 
 struct Symbol {
-  int32_t id;  // -1: no piece of the vocabulary
+  int32_t id;              // -1: no piece of the vocabulary
   uint32_t start, length;  // bytes in the word; length 0: merged away
   int32_t previous, next;  // -1: none
 };

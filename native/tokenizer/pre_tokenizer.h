@@ -1,4 +1,5 @@
-// Splits text into the words that subword models work on: hand-written matchers for the regular expressions of published tokenizers.
+// Splits text into the words that subword models work on: hand-written matchers for the regular expressions of published
+// tokenizers.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,8 @@ class PreTokenizer {
   // Calls `word(std::string_view)` for every piece, none of them empty. `text` is well-formed UTF-8. Stops at the first error.
   template <class Word>
   Status split(std::string_view text, const Word& word) const {
-    return split_from(0, text, [](const void* target, std::string_view piece) { return (*static_cast<const Word*>(target))(piece); }, &word);
+    return split_from(
+        0, text, [](const void* target, std::string_view piece) { return (*static_cast<const Word*>(target))(piece); }, &word);
   }
 
  private:

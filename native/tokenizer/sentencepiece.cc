@@ -13,7 +13,8 @@ constexpr char kSpaceMark[] = "\xE2\x96\x81";
 
 class SentencePieceModel final : public SubwordModel {
  public:
-  SentencePieceModel(const Vocabulary& vocabulary, const SentencePieceOptions& options) : vocabulary_(vocabulary), options_(options) {}
+  SentencePieceModel(const Vocabulary& vocabulary, const SentencePieceOptions& options)
+      : vocabulary_(vocabulary), options_(options) {}
 
   Status prepare(std::string_view source_name, std::array<bool, 256>& joins_space_mark) {
     const int32_t size = static_cast<int32_t>(vocabulary_.size());
@@ -24,8 +25,8 @@ class SentencePieceModel final : public SubwordModel {
     std::sort(scores.begin(), scores.end(), [](float a, float b) { return a > b; });
     const float* distinct_end = std::unique(scores.begin(), scores.end());
     for (int32_t id = 0; id < size; id++) {
-      const float* found =
-          std::lower_bound(static_cast<const float*>(scores.data()), distinct_end, vocabulary_.score(id), [](float a, float b) { return a > b; });
+      const float* found = std::lower_bound(static_cast<const float*>(scores.data()), distinct_end, vocabulary_.score(id),
+                                            [](float a, float b) { return a > b; });
       ranks[static_cast<size_t>(id)] = static_cast<uint32_t>(found - scores.data());
       if (!in_text(id)) continue;
       const std::string_view piece = vocabulary_.piece(id);
@@ -40,7 +41,8 @@ class SentencePieceModel final : public SubwordModel {
       byte_ids_[b] = vocabulary_.find(name);
       if (byte_ids_[b] >= 0 && vocabulary_.kind(byte_ids_[b]) != TokenKind::kByte) byte_ids_[b] = -1;
       if (byte_ids_[b] < 0 && options_.unknown_id < 0)
-        return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "tokens", std::string("there is neither ") + name + " nor an unknown token"});
+        return error(ErrorCode::kTokenizerInvalid,
+                     {std::string(source_name), "tokens", std::string("there is neither ") + name + " nor an unknown token"});
     }
     return {};
   }
@@ -96,7 +98,8 @@ class SentencePieceModel final : public SubwordModel {
 
 }  // namespace
 
-Result<SentencePiece> make_sentencepiece(const Vocabulary& vocabulary, const SentencePieceOptions& options, std::string_view source_name) {
+Result<SentencePiece> make_sentencepiece(const Vocabulary& vocabulary, const SentencePieceOptions& options,
+                                         std::string_view source_name) {
   auto model = std::make_unique<SentencePieceModel>(vocabulary, options);
   SentencePiece made;
   INFERNODE_TRY(model->prepare(source_name, made.joins_space_mark));

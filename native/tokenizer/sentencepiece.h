@@ -23,6 +23,7 @@ struct SentencePiece {
 };
 
 // `vocabulary` must outlive the model. TOKENIZER_INVALID if bytes are missing and there is no unknown token.
-Result<SentencePiece> make_sentencepiece(const Vocabulary& vocabulary, const SentencePieceOptions& options, std::string_view source_name);
+Result<SentencePiece> make_sentencepiece(const Vocabulary& vocabulary, const SentencePieceOptions& options,
+                                         std::string_view source_name);
 
 }  // namespace infernode

@@ -29,7 +29,8 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::make(const json::Value& desc
     const std::string name = kind == "bpe" ? "character BPE" : kind;
     return error(ErrorCode::kTokenizerUnsupported, {source, "model", name});
   }
-  INFERNODE_ASSIGN(loaded, load_vocabulary(description.get("vocab"), byte_level ? Spelling::kByteLevel : Spelling::kSpaceMarks));
+  INFERNODE_ASSIGN(loaded,
+                   load_vocabulary(description.get("vocab"), byte_level ? Spelling::kByteLevel : Spelling::kSpaceMarks));
   std::shared_ptr<Tokenizer> tokenizer(new Tokenizer());
   tokenizer->vocabulary_ = std::move(loaded.vocabulary);
   tokenizer->add_space_prefix_ = model.get("addSpacePrefix").boolean();
@@ -92,12 +93,14 @@ Status Tokenizer::read_added(std::vector<AddedToken> added, const std::string& s
   return {};
 }
 
-Status Tokenizer::read_around(const json::Value& description, const char* field, std::vector<int32_t>& ids, const std::string& source) const {
+Status Tokenizer::read_around(const json::Value& description, const char* field, std::vector<int32_t>& ids,
+                              const std::string& source) const {
   for (const json::Value element : description.get(field).elements()) {
     if (element.is_string()) {
       const std::string piece = element.string();
       const int32_t id = vocabulary_.find(piece);
-      if (id < 0) return error(ErrorCode::kTokenizerInvalid, {source, field, "\"" + shown(piece) + "\" is not in the vocabulary"});
+      if (id < 0)
+        return error(ErrorCode::kTokenizerInvalid, {source, field, "\"" + shown(piece) + "\" is not in the vocabulary"});
       ids.push_back(id);
       continue;
     }

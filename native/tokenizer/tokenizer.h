@@ -1,4 +1,5 @@
-// Text to token ids and back. A tokenizer is made from a description (src/tokenizer/description.ts) and never changes afterwards.
+// Text to token ids and back. A tokenizer is made from a description (src/tokenizer/description.ts) and never changes
+// afterwards.
 #pragma once
 
 #include <array>
@@ -62,7 +63,8 @@ class Tokenizer {
   Tokenizer() : pre_tokenizer_({}) {}
 
   Status read_added(std::vector<AddedToken> added, const std::string& source);
-  Status read_around(const json::Value& description, const char* field, std::vector<int32_t>& ids, const std::string& source) const;
+  Status read_around(const json::Value& description, const char* field, std::vector<int32_t>& ids,
+                     const std::string& source) const;
 
   Vocabulary vocabulary_;
   std::unique_ptr<SubwordModel> model_;

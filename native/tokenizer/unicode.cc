@@ -49,9 +49,9 @@ uint32_t compose(uint32_t first, uint32_t second) {
   if (first - kHangulS < kHangulSCount && (first - kHangulS) % kHangulTCount == 0 && second - kHangulT - 1 < kHangulTCount - 1)
     return first + (second - kHangulT);
   const Composition* last = kCompositions + kCompositionCount;
-  const Composition* found = std::lower_bound(kCompositions, last, Composition{first, second, 0}, [](const Composition& a, const Composition& b) {
-    return a.first != b.first ? a.first < b.first : a.second < b.second;
-  });
+  const Composition* found = std::lower_bound(
+      kCompositions, last, Composition{first, second, 0},
+      [](const Composition& a, const Composition& b) { return a.first != b.first ? a.first < b.first : a.second < b.second; });
   return found != last && found->first == first && found->second == second ? found->composed : 0;
 }
 

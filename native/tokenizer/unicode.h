@@ -10,7 +10,9 @@
 
 namespace infernode::unicode {
 
-inline uint8_t property(uint32_t c) { return kProperties[kPropertyIndex[c >> kBlockBits] << kBlockBits | (c & ((1u << kBlockBits) - 1))]; }
+inline uint8_t property(uint32_t c) {
+  return kProperties[kPropertyIndex[c >> kBlockBits] << kBlockBits | (c & ((1u << kBlockBits) - 1))];
+}
 
 // A set of categories: one bit per category, and one for white space, which is not a category.
 using Classes = uint32_t;
@@ -19,7 +21,8 @@ constexpr Classes kUpper = classes(kLu) | classes(kLt), kLower = classes(kLl), k
 constexpr Classes kLetter = kUpper | kLower | kOtherLetter;
 constexpr Classes kMark = classes(kMn) | classes(kMc) | classes(kMe);
 constexpr Classes kNumber = classes(kNd) | classes(kNl) | classes(kNo);
-constexpr Classes kPunctuation = classes(kPc) | classes(kPd) | classes(kPe) | classes(kPf) | classes(kPi) | classes(kPo) | classes(kPs);
+constexpr Classes kPunctuation =
+    classes(kPc) | classes(kPd) | classes(kPe) | classes(kPf) | classes(kPi) | classes(kPo) | classes(kPs);
 constexpr Classes kSymbol = classes(kSc) | classes(kSk) | classes(kSm) | classes(kSo);
 constexpr Classes kSpace = Classes{1} << 31;
 

@@ -8,7 +8,8 @@ namespace infernode::unicode {
 
 // General categories, in the order of their two-letter names.
 enum Category : uint8_t {
-  kCn, kCc, kCf, kCo, kCs, kLl, kLm, kLo, kLt, kLu, kMc, kMe, kMn, kNd, kNl, kNo, kPc, kPd, kPe, kPf, kPi, kPo, kPs, kSc, kSk, kSm, kSo, kZl, kZp, kZs
+  kCn, kCc, kCf, kCo, kCs, kLl, kLm, kLo, kLt, kLu, kMc, kMe, kMn, kNd, kNl, kNo, kPc, kPd, kPe, kPf,
+  kPi, kPo, kPs, kSc, kSk, kSm, kSo, kZl, kZp, kZs
 };
 
 constexpr int kBlockBits = 8;

@@ -37,7 +37,10 @@ int byte_of(std::string_view piece) {
   if (piece.size() != 6 || piece.substr(0, 3) != "<0x" || piece[5] != '>') return -1;
   int value = 0;
   for (const char c : piece.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
     if (digit < 0) return -1;
     value = value * 16 + digit;
   }
@@ -90,7 +93,8 @@ class VocabularyReader {
     // Ids that the metadata gives a role to, where a file has no types.
     for (const json::Value element : source.get("control").elements()) {
       INFERNODE_ASSIGN(id, element.integer());
-      if (id < 0 || id >= static_cast<int64_t>(vocabulary_.size())) return invalid("control", "there is no token " + std::to_string(id));
+      if (id < 0 || id >= static_cast<int64_t>(vocabulary_.size()))
+        return invalid("control", "there is no token " + std::to_string(id));
       vocabulary_.kinds_[static_cast<size_t>(id)] = static_cast<uint8_t>(TokenKind::kControl);
     }
     if (source.get("scores").is_object()) INFERNODE_TRY(read_scores(source));
@@ -98,7 +102,8 @@ class VocabularyReader {
     for (int32_t id = 0; id < static_cast<int32_t>(vocabulary_.size()); id++) {
       const TokenKind kind = vocabulary_.kind(id);
       if (kind != TokenKind::kControl && kind != TokenKind::kUnknown && kind != TokenKind::kUserDefined) continue;
-      if (!vocabulary_.piece(id).empty()) loaded_.added.push_back({id, kind != TokenKind::kUserDefined, false, false, false, false});
+      if (!vocabulary_.piece(id).empty())
+        loaded_.added.push_back({id, kind != TokenKind::kUserDefined, false, false, false, false});
     }
     if (source.get("merges").is_object()) INFERNODE_TRY(read_gguf_merges(source));
     return finish();
@@ -132,7 +137,8 @@ class VocabularyReader {
 
   Status read_tokens(const Range& tokens) {
     if (tokens.count == 0) return invalid("tokens", "the vocabulary is empty");
-    if (tokens.count > tokens.bytes / 8 || tokens.count > INT32_MAX) return invalid("tokens", "more strings than bytes for them");
+    if (tokens.count > tokens.bytes / 8 || tokens.count > INT32_MAX)
+      return invalid("tokens", "more strings than bytes for them");
     INFERNODE_ASSIGN(text, read_file_range(path_, tokens.offset, tokens.bytes, "tokens"));
     INFERNODE_ASSIGN(pieces, Array<Vocabulary::Slice>::make(tokens.count, "the vocabulary"));
     INFERNODE_ASSIGN(kinds, Array<uint8_t>::make(tokens.count, "the vocabulary"));
@@ -166,7 +172,8 @@ class VocabularyReader {
     for (size_t i = 0; i < types.count; i++) {
       int32_t kind;
       std::memcpy(&kind, values.data() + 4 * i, 4);
-      if (kind < 0 || kind > static_cast<int32_t>(TokenKind::kByte)) return invalid("types", "there is no token type " + std::to_string(kind));
+      if (kind < 0 || kind > static_cast<int32_t>(TokenKind::kByte))
+        return invalid("types", "there is no token type " + std::to_string(kind));
       vocabulary_.kinds_[i] = static_cast<uint8_t>(kind == 0 ? static_cast<int32_t>(TokenKind::kNormal) : kind);
     }
     return {};
@@ -174,7 +181,8 @@ class VocabularyReader {
 
   Status read_scores(const json::Value& source) {
     INFERNODE_ASSIGN(scores, range(source, "scores"));
-    if (scores.count != vocabulary_.size() || scores.bytes != scores.count * 4) return invalid("scores", "not one for each token");
+    if (scores.count != vocabulary_.size() || scores.bytes != scores.count * 4)
+      return invalid("scores", "not one for each token");
     INFERNODE_ASSIGN(values, read_file_range(path_, scores.offset, scores.bytes, "scores"));
     INFERNODE_ASSIGN(floats, Array<float>::make(scores.count, "the vocabulary"));
     std::memcpy(floats.data(), values.data(), scores.bytes);
@@ -201,7 +209,8 @@ class VocabularyReader {
   // "left right"
   Status add_merge(std::string_view merge, size_t rank, MergeRule& rule) {
     const size_t space = merge.find(' ', 1);
-    if (space == std::string_view::npos) return invalid("merges[" + std::to_string(rank) + "]", "not two pieces: \"" + shown(merge) + '"');
+    if (space == std::string_view::npos)
+      return invalid("merges[" + std::to_string(rank) + "]", "not two pieces: \"" + shown(merge) + '"');
     return add_merge(merge.substr(0, space), merge.substr(space + 1), rank, rule);
   }
 
@@ -257,7 +266,8 @@ class VocabularyReader {
     const auto add = [&](size_t id, std::string_view piece, TokenKind kind) -> Status {
       const std::string_view present(text.data() + pieces[id].offset, pieces[id].length);
       if (kinds[id] != 0 && present != piece)
-        return invalid("model.vocab", "\"" + shown(present) + "\" and \"" + shown(piece) + "\" have the id " + std::to_string(id));
+        return invalid("model.vocab",
+                       "\"" + shown(present) + "\" and \"" + shown(piece) + "\" have the id " + std::to_string(id));
       if (kinds[id] == 0) {
         if (!piece.empty()) std::memcpy(text.data() + used, piece.data(), piece.size());
         pieces[id] = {static_cast<uint32_t>(used), static_cast<uint32_t>(piece.size())};
@@ -268,17 +278,19 @@ class VocabularyReader {
     };
     for (auto [piece, id] : vocab.members()) {
       const size_t number = static_cast<size_t>(*id.integer());
-      if (kinds[number] != 0) return invalid("model.vocab", "\"" + shown(piece.view(storage)) + "\" has an id that another piece has");
+      if (kinds[number] != 0)
+        return invalid("model.vocab", "\"" + shown(piece.view(storage)) + "\" has an id that another piece has");
       INFERNODE_TRY(add(number, piece.view(storage), TokenKind::kNormal));
     }
     for (const json::Value token : added.elements()) {
       const bool special = token.get("special").boolean();
       const int32_t id = static_cast<int32_t>(*token.get("id").integer());
-      INFERNODE_TRY(add(static_cast<size_t>(id), token.get("content").view(storage), special ? TokenKind::kControl : TokenKind::kUserDefined));
+      INFERNODE_TRY(add(static_cast<size_t>(id), token.get("content").view(storage),
+                        special ? TokenKind::kControl : TokenKind::kUserDefined));
       // Those without content are never found in a text; the library that writes these files ignores them too.
       if (storage.empty() && token.get("content").raw().empty()) continue;
-      loaded_.added.push_back({id, special, token.get("lstrip").boolean(), token.get("rstrip").boolean(), token.get("single_word").boolean(),
-                               token.get("normalized").boolean()});
+      loaded_.added.push_back({id, special, token.get("lstrip").boolean(), token.get("rstrip").boolean(),
+                               token.get("single_word").boolean(), token.get("normalized").boolean()});
     }
     vocabulary_.text_ = std::move(text);
     vocabulary_.pieces_ = std::move(pieces);
@@ -297,7 +309,8 @@ class VocabularyReader {
       size_t i = hash(piece) & (capacity - 1), probes = 0;
       for (; slots[i] != 0; i = (i + 1) & (capacity - 1)) {
         if (vocabulary_.piece(static_cast<int32_t>(slots[i] - 1)) == piece)
-          return invalid("tokens", "\"" + shown(piece) + "\" has the ids " + std::to_string(slots[i] - 1) + " and " + std::to_string(id));
+          return invalid("tokens",
+                         "\"" + shown(piece) + "\" has the ids " + std::to_string(slots[i] - 1) + " and " + std::to_string(id));
         if (++probes > kMaxProbes) return invalid("tokens", "the pieces are made to collide");
       }
       slots[i] = id + 1;

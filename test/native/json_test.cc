@@ -11,7 +11,9 @@ using infernode::json::Value;
 
 namespace {
 
-bool accepts(std::string_view text, ParseOptions options = {}) { return static_cast<bool>(Document::parse(text, "test.json", options)); }
+bool accepts(std::string_view text, ParseOptions options = {}) {
+  return static_cast<bool>(Document::parse(text, "test.json", options));
+}
 
 std::string reason_for(std::string_view text, ParseOptions options = {}) {
   auto document = Document::parse(text, "test.json", options);
@@ -68,7 +70,8 @@ TEST_CASE("json finds elements behind nested ones") {
 }
 
 TEST_CASE("json decodes escapes") {
-  const auto document = Document::parse(R"(["\"\\\/\b\f\n\r\t", "\u0041\u00e9\u20AC\ud83d\ude00", "é€😀", "\u0000"])", "test.json");
+  const auto document =
+      Document::parse(R"(["\"\\\/\b\f\n\r\t", "\u0041\u00e9\u20AC\ud83d\ude00", "é€😀", "\u0000"])", "test.json");
   REQUIRE(document);
   CHECK(document->root().at(0).string() == "\"\\/\b\f\n\r\t");
   CHECK(document->root().at(1).string() == "Aé€😀");
@@ -80,7 +83,8 @@ TEST_CASE("json decodes escapes") {
 }
 
 TEST_CASE("json reads numbers as JavaScript does") {
-  const auto document = Document::parse(R"([0, -0, 0.1, 1e400, -1e400, 1e-400, 9007199254740993, 1e3, 1.5, 9223372036854775808, "1"])", "test.json");
+  const auto document = Document::parse(
+      R"([0, -0, 0.1, 1e400, -1e400, 1e-400, 9007199254740993, 1e3, 1.5, 9223372036854775808, "1"])", "test.json");
   REQUIRE(document);
   const Value root = document->root();
   CHECK(root.at(2).number() == 0.1);
@@ -97,10 +101,58 @@ TEST_CASE("json reads numbers as JavaScript does") {
 }
 
 TEST_CASE("json refuses what is not JSON") {
-  for (const char* text : {"", " ", "{", "[", "[1", "[1,", "[1,]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "[,]", "{1:2}", "tru", "nul", "01", "1.", "1.e3",
-                           ".5", "+1", "1e", "1e+", "-", "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u123g\"", "\"\n\"", "[1] 2", "[1}", "{\"a\":1]",
-                           "NaN", "'a'", "[1 2]", "{\"a\" 1}", "\"\\ud83d\"", "\"\\ude00\"", "\"\\ud83d\\u0041\"", "\xEF\xBB\xBF[]", "\"\x80\"", "\"\xC0\x80\"",
-                           "\"\xE0\x80\x80\"", "\"\xED\xA0\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xE2\x82\"", "]", "}", ",", ":"}) {
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "[",
+                           "[1",
+                           "[1,",
+                           "[1,]",
+                           "{\"a\"}",
+                           "{\"a\":}",
+                           "{\"a\":1,}",
+                           "{,}",
+                           "[,]",
+                           "{1:2}",
+                           "tru",
+                           "nul",
+                           "01",
+                           "1.",
+                           "1.e3",
+                           ".5",
+                           "+1",
+                           "1e",
+                           "1e+",
+                           "-",
+                           "\"",
+                           "\"a",
+                           "\"\\\"",
+                           "\"\\x\"",
+                           "\"\\u12\"",
+                           "\"\\u123g\"",
+                           "\"\n\"",
+                           "[1] 2",
+                           "[1}",
+                           "{\"a\":1]",
+                           "NaN",
+                           "'a'",
+                           "[1 2]",
+                           "{\"a\" 1}",
+                           "\"\\ud83d\"",
+                           "\"\\ude00\"",
+                           "\"\\ud83d\\u0041\"",
+                           "\xEF\xBB\xBF[]",
+                           "\"\x80\"",
+                           "\"\xC0\x80\"",
+                           "\"\xE0\x80\x80\"",
+                           "\"\xED\xA0\x80\"",
+                           "\"\xF4\x90\x80\x80\"",
+                           "\"\xF5\x80\x80\x80\"",
+                           "\"\xE2\x82\"",
+                           "]",
+                           "}",
+                           ",",
+                           ":"}) {
     CAPTURE(text);
     CHECK_FALSE(accepts(text));
   }

@@ -60,7 +60,9 @@ TEST_CASE("pre-tokenizer patterns split one after the other") {
   CHECK(split({}, "ab 12") == std::vector<std::string>{"ab 12"});
   CHECK(split({SplitPattern::kGpt2}, "").empty());
   // Digits over byte characters cut inside of characters: the bytes of ò end in one that is spelled as a superscript two.
-  CHECK(split({SplitPattern::kByteDigitRuns}, "ò1") == std::vector<std::string>{"\xC3", "\xB2" "1"});
+  CHECK(split({SplitPattern::kByteDigitRuns}, "ò1") == std::vector<std::string>{"\xC3",
+                                                                                "\xB2"
+                                                                                "1"});
 }
 
 TEST_CASE("unknown pattern names are refused") { CHECK(split_pattern_of("gpt3") == -1); }

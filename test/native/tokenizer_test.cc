@@ -108,7 +108,8 @@ TEST_CASE("tokenizer cases: small tokenizers of every byte-level kind give the r
       for (const json::Value pair : one.get("offsets").elements())
         for (const json::Value offset : pair.elements()) offsets.push_back(static_cast<int32_t>(*offset.integer()));
       CHECK(in_code_points(text, plain.offsets) == offsets);
-      CHECK(encode(tokenizer, text, {.add_special = false, .parse_special = true}).ids == ids_of(one.get("ids_parsing_specials")));
+      CHECK(encode(tokenizer, text, {.add_special = false, .parse_special = true}).ids ==
+            ids_of(one.get("ids_parsing_specials")));
       CHECK(encode(tokenizer, text, {.add_special = true, .parse_special = true}).ids == ids_of(one.get("ids_with_added")));
       CHECK(*tokenizer.decode(plain.ids, false) == one.get("decoded").string());
       CHECK(streamed(*made, plain.ids, true) == one.get("decoded").string());
@@ -117,7 +118,8 @@ TEST_CASE("tokenizer cases: small tokenizers of every byte-level kind give the r
 }
 
 TEST_CASE("tokenizer cases: real GGUF vocabularies give the reference's ids") {
-  for (const char* name : {"gpt-2", "starcoder", "refact", "mpt", "falcon", "deepseek-coder", "deepseek-llm", "llama-spm", "phi-3"}) {
+  for (const char* name :
+       {"gpt-2", "starcoder", "refact", "mpt", "falcon", "deepseek-coder", "deepseek-llm", "llama-spm", "phi-3"}) {
     CAPTURE(name);
     if (!std::filesystem::exists(vocabularies() + name + ".gguf")) {
       std::cerr << "skipped: there is no " << vocabularies() << name << ".gguf\n";
@@ -165,13 +167,15 @@ struct Scratch {
   }
 };
 
-constexpr const char* kBpe = R"("model": {"kind": "bpe", "byteLevel": true, "ignoreMerges": false, "addSpacePrefix": false, "unknownPiece": null})";
+constexpr const char* kBpe =
+    R"("model": {"kind": "bpe", "byteLevel": true, "ignoreMerges": false, "addSpacePrefix": false, "unknownPiece": null})";
 constexpr const char* kSpm = R"("model": {"kind": "spm", "addSpacePrefix": true, "unknownId": 0})";
 
 // A tokenizer.json with these parts; the description takes more members from `more`.
 Result<std::shared_ptr<const Tokenizer>> from_json(const Scratch& scratch, const std::string& vocab, const std::string& merges,
                                                    const std::string& added = "[]", const std::string& more = "") {
-  const std::string file = scratch.write("tokenizer.json", "{\"added_tokens\": " + added + ", \"model\": {\"vocab\": " + vocab + ", \"merges\": " + merges + "}}");
+  const std::string file = scratch.write(
+      "tokenizer.json", "{\"added_tokens\": " + added + ", \"model\": {\"vocab\": " + vocab + ", \"merges\": " + merges + "}}");
   return make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"" + file + "\"}, " + kBpe + more + "}");
 }
 
@@ -197,15 +201,16 @@ struct GgufFile {
   GgufPart tokens, scores, types, merges;
 };
 
-Result<std::shared_ptr<const Tokenizer>> from_gguf(const Scratch& scratch, const GgufFile& parts, const char* model, const std::string& more = "") {
+Result<std::shared_ptr<const Tokenizer>> from_gguf(const Scratch& scratch, const GgufFile& parts, const char* model,
+                                                   const std::string& more = "") {
   std::string bytes = "head", fields;
   const auto place = [&](const char* name, const GgufPart& part) {
     if (part.count == 0 && part.bytes.empty()) {
       fields += std::string(", \"") + name + "\": null";
       return;
     }
-    fields += std::string(", \"") + name + "\": {\"offset\": " + std::to_string(bytes.size()) + ", \"bytes\": " + std::to_string(part.bytes.size()) +
-              ", \"count\": " + std::to_string(part.count) + "}";
+    fields += std::string(", \"") + name + "\": {\"offset\": " + std::to_string(bytes.size()) +
+              ", \"bytes\": " + std::to_string(part.bytes.size()) + ", \"count\": " + std::to_string(part.count) + "}";
     bytes += part.bytes;
   };
   place("tokens", parts.tokens);
@@ -213,7 +218,8 @@ Result<std::shared_ptr<const Tokenizer>> from_gguf(const Scratch& scratch, const
   place("types", parts.types);
   place("merges", parts.merges);
   const std::string file = scratch.write("vocabulary.gguf", bytes);
-  return make("{\"vocab\": {\"from\": \"gguf\", \"file\": \"" + file + "\"" + fields + ", \"control\": []}, " + model + more + "}");
+  return make("{\"vocab\": {\"from\": \"gguf\", \"file\": \"" + file + "\"" + fields + ", \"control\": []}, " + model + more +
+              "}");
 }
 
 // <unk>, <s>, the 256 bytes, then these pieces with these scores.
@@ -281,12 +287,16 @@ TEST_CASE("tokenizer.json files that do not hold together are refused") {
   refused(R"({"a": 0})", "[]", "[]", R"(, "before": ["b"])");
   CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "before": [true])")) == ErrorCode::kFileCorrupt);
   CHECK(code_of(from_json(scratch, R"({"a": 0)", "[]")) == ErrorCode::kFileCorrupt);
-  CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "preTokenizer": ["gpt3"])")) == ErrorCode::kTokenizerUnsupported);
-  CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "normalizer": ["nfkc"])")) == ErrorCode::kTokenizerUnsupported);
+  CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "preTokenizer": ["gpt3"])")) ==
+        ErrorCode::kTokenizerUnsupported);
+  CHECK(code_of(from_json(scratch, R"({"a": 0})", "[]", "[]", R"(, "normalizer": ["nfkc"])")) ==
+        ErrorCode::kTokenizerUnsupported);
 }
 
 TEST_CASE("kinds that are not built yet are refused by name") {
-  const auto refused = [](const std::string& model) { return make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"x\"}, \"model\": " + model + "}"); };
+  const auto refused = [](const std::string& model) {
+    return make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"x\"}, \"model\": " + model + "}");
+  };
   CHECK(code_of(refused(R"({"kind": "wordpiece"})")) == ErrorCode::kTokenizerUnsupported);
   CHECK(refused(R"({"kind": "unigram"})").error().details[2] == "unigram");
   CHECK(refused(R"({"kind": "bpe", "byteLevel": false})").error().details[2] == "character BPE");
@@ -347,10 +357,12 @@ TEST_CASE("GGUF vocabularies that do not hold together are refused") {
   bad = good;
   bad.merges.count = 7;
   refused(bad);
-  CHECK(code_of(make(R"({"vocab": {"from": "gguf", "file": ")" + scratch.path + R"(/vocabulary.gguf", "tokens": {"offset": 4, "bytes": 99999999, "count": 3}}, )" +
-                     kBpe + "}")) == ErrorCode::kFileCorrupt);
-  CHECK(code_of(make(R"({"vocab": {"from": "gguf", "file": ")" + scratch.path + R"(/vocabulary.gguf", "tokens": {"offset": -4, "bytes": 99, "count": 3}}, )" + kBpe +
-                     "}")) == ErrorCode::kFileCorrupt);
+  CHECK(code_of(make(R"({"vocab": {"from": "gguf", "file": ")" + scratch.path +
+                     R"(/vocabulary.gguf", "tokens": {"offset": 4, "bytes": 99999999, "count": 3}}, )" + kBpe + "}")) ==
+        ErrorCode::kFileCorrupt);
+  CHECK(code_of(make(R"({"vocab": {"from": "gguf", "file": ")" + scratch.path +
+                     R"(/vocabulary.gguf", "tokens": {"offset": -4, "bytes": 99, "count": 3}}, )" + kBpe + "}")) ==
+        ErrorCode::kFileCorrupt);
   // SentencePiece: bytes must be there, or an unknown token; scores must be numbers.
   GgufFile spm = spm_file({{"a", -1}});
   CHECK(from_gguf(scratch, spm, kSpm));
@@ -378,7 +390,8 @@ TEST_CASE("empty pieces and holes are allowed, and stand for nothing") {
 
 TEST_CASE("text never merges into a control token, however it is spelled") {
   const Scratch scratch;
-  const auto bpe = from_json(scratch, R"({"<": 0, "s": 1, ">": 2, "<s": 3, "<s>": 4})", R"(["< s", "<s >"])", R"([{"id": 4, "content": "<s>", "special": true}])");
+  const auto bpe = from_json(scratch, R"({"<": 0, "s": 1, ">": 2, "<s": 3, "<s>": 4})", R"(["< s", "<s >"])",
+                             R"([{"id": 4, "content": "<s>", "special": true}])");
   REQUIRE(bpe);
   CHECK(plain_ids(**bpe, "<s>") == std::vector<int32_t>{3, 2});
   CHECK(encode(**bpe, "<s>", {.add_special = false, .parse_special = true}).ids == std::vector<int32_t>{4});
@@ -401,7 +414,9 @@ TEST_CASE("added tokens: the leftmost and longest wins, and their flags are hono
                                   {"id": 12, "content": "<l>", "special": true, "lstrip": true}, {"id": 13, "content": "<r>", "special": true, "rstrip": true},
                                   {"id": 14, "content": "cc", "special": false, "single_word": true}, {"id": 15, "content": "bc", "special": false}])");
   REQUIRE(made);
-  const auto parsed = [&](std::string_view text) { return encode(**made, text, {.add_special = false, .parse_special = true, .offsets = true}); };
+  const auto parsed = [&](std::string_view text) {
+    return encode(**made, text, {.add_special = false, .parse_special = true, .offsets = true});
+  };
   CHECK(parsed("abc").ids == std::vector<int32_t>{11});
   CHECK(plain_ids(**made, "abc") == std::vector<int32_t>{10, 3});
   CHECK(parsed("a <l> b").ids == std::vector<int32_t>{0, 12, 2, 1});
@@ -416,7 +431,8 @@ TEST_CASE("added tokens: the leftmost and longest wins, and their flags are hono
 
 TEST_CASE("ids around a text are only added when asked for") {
   const Scratch scratch;
-  const auto made = from_json(scratch, R"({"a": 0, "<s>": 1, "</s>": 2})", "[]", "[]", R"(, "before": ["<s>"], "after": [2, 2])");
+  const auto made =
+      from_json(scratch, R"({"a": 0, "<s>": 1, "</s>": 2})", "[]", "[]", R"(, "before": ["<s>"], "after": [2, 2])");
   REQUIRE(made);
   const Encoding added = encode(**made, "a😀", {.add_special = true, .offsets = true});
   CHECK(added.ids == std::vector<int32_t>{1, 0, 2, 2});
@@ -426,10 +442,12 @@ TEST_CASE("ids around a text are only added when asked for") {
 
 TEST_CASE("a space before the text belongs to its first character, and trimmed offsets leave spaces out") {
   const Scratch scratch;
-  const std::string file = scratch.write("tokenizer.json", R"({"model": {"vocab": {"a": 0, "Ġ": 1, "Ġa": 2}, "merges": ["Ġ a"]}})");
+  const std::string file =
+      scratch.write("tokenizer.json", R"({"model": {"vocab": {"a": 0, "Ġ": 1, "Ġa": 2}, "merges": ["Ġ a"]}})");
   const auto with = [&](const char* trim) {
     auto made = make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"" + file +
-                     R"("}, "preTokenizer": ["gpt2"], "model": {"kind": "bpe", "byteLevel": true, "addSpacePrefix": true})" + trim + "}");
+                     R"("}, "preTokenizer": ["gpt2"], "model": {"kind": "bpe", "byteLevel": true, "addSpacePrefix": true})" +
+                     trim + "}");
     REQUIRE(made);
     const Encoding encoding = encode(**made, "a a", {.add_special = false, .offsets = true});
     CHECK(encoding.ids == std::vector<int32_t>{2, 2});
@@ -441,7 +459,8 @@ TEST_CASE("a space before the text belongs to its first character, and trimmed o
 
 TEST_CASE("SentencePiece merges the best score first, and spells unknown characters as bytes") {
   const Scratch scratch;
-  const auto made = from_gguf(scratch, spm_file({{"\u2581", -1}, {"a", -1}, {"b", -1}, {"ab", -3}, {"\u2581a", -2}, {"ba", -2}}), kSpm);
+  const auto made =
+      from_gguf(scratch, spm_file({{"\u2581", -1}, {"a", -1}, {"b", -1}, {"ab", -3}, {"\u2581a", -2}, {"ba", -2}}), kSpm);
   REQUIRE(made);
   const int32_t first = 258;
   CHECK(plain_ids(**made, "ab") == std::vector<int32_t>{first + 4, first + 2});
@@ -506,7 +525,9 @@ TEST_CASE("a megabyte without a place to split is not slow") {
 
 TEST_CASE("the skeleton of a tokenizer.json leaves out what is large") {
   const Scratch scratch;
-  const std::string file = scratch.write("tokenizer.json", R"({"a": "x\"\u00e9", "added_tokens": [1], "model": {"type": "BPE", "vocab": {"a": 1}, "merges": [], "b": [1, {}]}, "c": null})");
+  const std::string file = scratch.write(
+      "tokenizer.json",
+      R"({"a": "x\"\u00e9", "added_tokens": [1], "model": {"type": "BPE", "vocab": {"a": 1}, "merges": [], "b": [1, {}]}, "c": null})");
   const auto skeleton = tokenizer_json_skeleton(file);
   REQUIRE(skeleton);
   CHECK(*skeleton == R"({"a":"x\"\u00e9","model":{"type":"BPE","b":[1, {}]},"c":null})");
