@@ -1,5 +1,6 @@
-// How near the matmul comes to this machine's limits: 512 tokens against the peak int8 (or f32) rate, one token against the read
-// bandwidth. Rounds alternate between types and probes, so that a machine shared with others disturbs all alike; medians count.
+// How near the matmul comes to this machine's limits: 512 tokens against the peak int8 (or f32) rate, one token against the
+// read bandwidth. Rounds alternate between types and probes, so that a machine shared with others disturbs all alike; medians
+// count.
 //
 //   native_bench [--isa NAME] [--threads N] [--rounds N] [--rows N] [--cols N] [TYPE …]
 #include <algorithm>
@@ -124,19 +125,26 @@ Options parse(int argc, char** argv) {
       continue;
     }
     i++;
-    if (option == "--threads") o.threads = std::strtoul(value, nullptr, 10);
-    else if (option == "--rounds") o.rounds = std::strtoul(value, nullptr, 10);
-    else if (option == "--rows") o.rows = std::strtoul(value, nullptr, 10);
-    else if (option == "--cols") o.cols = std::strtoul(value, nullptr, 10);
+    if (option == "--threads")
+      o.threads = std::strtoul(value, nullptr, 10);
+    else if (option == "--rounds")
+      o.rounds = std::strtoul(value, nullptr, 10);
+    else if (option == "--rows")
+      o.rows = std::strtoul(value, nullptr, 10);
+    else if (option == "--cols")
+      o.cols = std::strtoul(value, nullptr, 10);
     else if (option == "--isa") {
       const auto& all = variants();
-      const auto found = std::find_if(all.begin(), all.end(), [&](const KernelTable* k) { return std::strcmp(k->isa, value) == 0; });
+      const auto found =
+          std::find_if(all.begin(), all.end(), [&](const KernelTable* k) { return std::strcmp(k->isa, value) == 0; });
       if (found == all.end()) std::fprintf(stderr, "this machine has no variant %s\n", value), std::exit(1);
       o.kernels = *found;
-    } else std::fprintf(stderr, "unknown option %s\n", option.c_str()), std::exit(1);
+    } else
+      std::fprintf(stderr, "unknown option %s\n", option.c_str()), std::exit(1);
   }
   if (o.types.empty())
-    for (const char* name : {"q8_0", "q4_k", "q4_0", "q5_0", "q6_k", "f32", "f16", "bf16", "q5_k"}) o.types.push_back(type_named(name));
+    for (const char* name : {"q8_0", "q4_k", "q4_0", "q5_0", "q6_k", "f32", "f16", "bf16", "q5_k"})
+      o.types.push_back(type_named(name));
   return o;
 }
 
@@ -157,19 +165,21 @@ int main(int argc, char** argv) {
     for (Case& c : cases) {
       Matrix out(kFew, c.weights.all.rows);
       const double work = 2.0 * static_cast<double>(o.rows * o.cols), bytes = static_cast<double>(c.weights.bytes.size());
-      peak.push_back(2.0 * static_cast<double>(probe * o.threads) / time_of(o.threads, [&](size_t) { sink = sink + o.kernels->int8_probe(probe); }));
+      peak.push_back(2.0 * static_cast<double>(probe * o.threads) /
+                     time_of(o.threads, [&](size_t) { sink = sink + o.kernels->int8_probe(probe); }));
       read.push_back(bytes / time_of(o.threads, [&](size_t i) {
-        const size_t n = c.weights.bytes.size() / o.threads;
-        sink = sink + o.kernels->read_probe(c.weights.bytes.data() + i * n, n);
-      }));
+                       const size_t n = c.weights.bytes.size() / o.threads;
+                       sink = sink + o.kernels->read_probe(c.weights.bytes.data() + i * n, n);
+                     }));
       c.prompt.push_back(work * kPrompt / run_linear(o, c.weights.one, x, kPrompt, prompt_out));
       c.decode.push_back(bytes / run_linear(o, c.weights.all, x, 1, out));
       c.few.push_back(bytes / run_linear(o, c.weights.all, x, kFew, out));
     }
-  std::printf("%s, %zu thread(s), weights [%zu, %zu], %zu rounds; int8 peak %.0f GOP/s, read %.1f GB/s (medians)\n", o.kernels->isa,
-              o.threads, o.rows, o.cols, o.rounds, median(peak) / 1e9, median(read) / 1e9);
+  std::printf("%s, %zu thread(s), weights [%zu, %zu], %zu rounds; int8 peak %.0f GOP/s, read %.1f GB/s (medians)\n",
+              o.kernels->isa, o.threads, o.rows, o.cols, o.rounds, median(peak) / 1e9, median(read) / 1e9);
   std::printf("%-6s %12s %10s %12s %10s %14s\n", "type", "512 tokens", "of peak", "1 token", "of read", "4 tokens");
   for (const Case& c : cases)
     std::printf("%-6s %7.0f GOP/s %8.0f %% %7.1f GB/s %8.0f %% %9.1f GB/s\n", info(c.weights.type).name, median(c.prompt) / 1e9,
-                100 * median(c.prompt) / median(peak), median(c.decode) / 1e9, 100 * median(c.decode) / median(read), median(c.few) / 1e9);
+                100 * median(c.prompt) / median(peak), median(c.decode) / 1e9, 100 * median(c.decode) / median(read),
+                median(c.few) / 1e9);
 }

@@ -1,6 +1,6 @@
 // The eight 6-bit scales and eight 6-bit minimums that q4_k and q5_k pack into 12 bytes.
-// Byte j < 4 holds scale j, byte 4 + j min j, byte 8 + j the lower halves of scale and min 4 + j; their upper two bits are on top
-// of bytes j and 4 + j.
+// Byte j < 4 holds scale j, byte 4 + j min j, byte 8 + j the lower halves of scale and min 4 + j; their upper two bits are on
+// top of bytes j and 4 + j.
 #pragma once
 
 #include <cstddef>

@@ -10,7 +10,8 @@ struct Q3_K {
   static constexpr size_t kValues = 256;
   uint8_t high[32];
   uint8_t q[64];
-  uint8_t scales[12];  // bytes 0..7: lower 4 bits of scales i and i + 8; bytes 8..11: upper 2 bits of scales i, i + 4, i + 8, i + 12
+  uint8_t scales[12];  // bytes 0..7: lower 4 bits of scales i and i + 8; bytes 8..11: upper 2 bits of scales i, i + 4, i + 8, i
+                       // + 12
   Half d;
 };
 static_assert(sizeof(Q3_K) == 110);

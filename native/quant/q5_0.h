@@ -1,5 +1,5 @@
-// q5_0: 32 values of 5 bits with one f16 scale; value = d * (q - 16). Nibbles lie as in q4_0, bit i of `high` is the fifth bit of
-// value i.
+// q5_0: 32 values of 5 bits with one f16 scale; value = d * (q - 16). Nibbles lie as in q4_0, bit i of `high` is the fifth bit
+// of value i.
 #pragma once
 
 #include "quant/half.h"

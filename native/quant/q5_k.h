@@ -19,7 +19,8 @@ static_assert(sizeof(Q5_K) == 176);
 static inline void decode(const Q5_K& block, float* out) {
   const float d = to_float(block.d), dmin = to_float(block.dmin);
   for (size_t sub = 0; sub < 8; sub++) {
-    const float scale = d * static_cast<float>(k_scale(block.scales, sub)), min = dmin * static_cast<float>(k_min(block.scales, sub));
+    const float scale = d * static_cast<float>(k_scale(block.scales, sub)),
+                min = dmin * static_cast<float>(k_min(block.scales, sub));
     const uint8_t* q = block.q + sub / 2 * 32;
     const size_t shift = sub % 2 * 4;
     for (size_t i = 0; i < 32; i++)

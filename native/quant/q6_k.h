@@ -1,6 +1,6 @@
 // q6_k: 256 values of 6 bits in sixteen sub-blocks of 16; value = d * scale * (q - 32), scale a signed byte.
-// In a half of 128, 64 bytes of `low` hold the lower nibbles of values i (below) and 64 + i (above); byte i of 32 bytes of `high`
-// holds the upper two bits of values i, 32 + i, 64 + i, 96 + i.
+// In a half of 128, 64 bytes of `low` hold the lower nibbles of values i (below) and 64 + i (above); byte i of 32 bytes of
+// `high` holds the upper two bits of values i, 32 + i, 64 + i, 96 + i.
 #pragma once
 
 #include "quant/half.h"

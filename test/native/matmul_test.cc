@@ -1,5 +1,5 @@
-// The op `linear` and dequantization on every ISA variant: against float64, against the scalar variant bit by bit, and the block
-// formats against golden blocks. Weights end where readable memory ends, so that any read past them is a crash.
+// The op `linear` and dequantization on every ISA variant: against float64, against the scalar variant bit by bit, and the
+// block formats against golden blocks. Weights end where readable memory ends, so that any read past them is a crash.
 #include <doctest/doctest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -19,9 +19,10 @@ namespace {
 
 using Linear = ops::Linear<Rows, Weight>;
 
-const TensorType kWeightTypes[] = {TensorType::kF32,  TensorType::kF16,  TensorType::kBf16, TensorType::kQ4_0, TensorType::kQ4_1,
-                                   TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0, TensorType::kQ2_K, TensorType::kQ3_K,
-                                   TensorType::kQ4_K, TensorType::kQ5_K, TensorType::kQ6_K};
+const TensorType kWeightTypes[] = {TensorType::kF32,  TensorType::kF16,  TensorType::kBf16, TensorType::kQ4_0,
+                                   TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0,
+                                   TensorType::kQ2_K, TensorType::kQ3_K, TensorType::kQ4_K, TensorType::kQ5_K,
+                                   TensorType::kQ6_K};
 
 // Where a block has f16 scales.
 std::vector<size_t> scale_offsets(TensorType type) {
@@ -68,7 +69,8 @@ struct WeightMatrix {
   Weight weight;
 
   // Random bytes: all quants, all sub-scales. Sane f16 scales unless hostile; then any bit pattern.
-  WeightMatrix(TensorType type, size_t rows, size_t cols, Random& random, bool hostile = false) : bytes(rows * row_bytes(type, cols)) {
+  WeightMatrix(TensorType type, size_t rows, size_t cols, Random& random, bool hostile = false)
+      : bytes(rows * row_bytes(type, cols)) {
     const size_t row = row_bytes(type, cols), block = info(type).block_bytes;
     std::byte* data = bytes.data();
     for (size_t i = 0; i < rows * row; i++) data[i] = static_cast<std::byte>(random());
@@ -136,7 +138,9 @@ size_t n_different(Matrix& got, Matrix& expected) {
   return n;
 }
 
-Linear linear(ops::List<Rows> x, const Weight& weight, Matrix& out) { return {x, {}, {{weight}, 1}, {}, {{out.rows()}, 1}, ops::Epilogue::kNone}; }
+Linear linear(ops::List<Rows> x, const Weight& weight, Matrix& out) {
+  return {x, {}, {{weight}, 1}, {}, {{out.rows()}, 1}, ops::Epilogue::kNone};
+}
 
 const size_t kTokens[] = {0, 1, 2, 3, 4, 5, 8, 9, 13, 33, 70};
 constexpr size_t kMaxTokens = 70;
@@ -269,7 +273,8 @@ TEST_CASE("linear adds biases and a residual in place, over weights of different
   Random random(4);
   const size_t cols = 512, n = 9;
   Input x(n, cols, random);
-  WeightMatrix a(TensorType::kQ8_0, 40, cols, random), b(TensorType::kQ4_K, 17, cols, random), c(TensorType::kBf16, 64, cols, random);
+  WeightMatrix a(TensorType::kQ8_0, 40, cols, random), b(TensorType::kQ4_K, 17, cols, random),
+      c(TensorType::kBf16, 64, cols, random);
   Matrix bias_a = random_matrix(1, 40, random), bias_c = random_matrix(1, 64, random), residual = random_matrix(n, 40, random);
   for (const KernelTable* kernels : variants()) {
     Matrix plain_a(n, 40), plain_b(n, 17), plain_c(n, 64), out_a = random_matrix(n, 40, random), out_b(n, 17), out_c(n, 64);
@@ -277,13 +282,16 @@ TEST_CASE("linear adds biases and a residual in place, over weights of different
     execute(kernels->linear, linear(x.rows(n), b.weight, plain_b));
     execute(kernels->linear, linear(x.rows(n), c.weight, plain_c));
     for (size_t t = 0; t < n; t++) std::memcpy(out_a.row(t), residual.row(t), 40 * sizeof(float));
-    Linear op = {x.rows(n), out_a.rows(), {{a.weight, b.weight, c.weight}, 3}, {{vector_weight(bias_a), {}, vector_weight(bias_c)}, 3},
-                 {{out_a.rows(), out_b.rows(), out_c.rows()}, 3}, ops::Epilogue::kAdd};
+    Linear op = {x.rows(n),
+                 out_a.rows(),
+                 {{a.weight, b.weight, c.weight}, 3},
+                 {{vector_weight(bias_a), {}, vector_weight(bias_c)}, 3},
+                 {{out_a.rows(), out_b.rows(), out_c.rows()}, 3},
+                 ops::Epilogue::kAdd};
     execute(kernels->linear, op, {}, 3);
     size_t wrong = n_different(out_b, plain_b);
     for (size_t t = 0; t < n; t++) {
-      for (size_t r = 0; r < 40; r++)
-        wrong += out_a.f32(t)[r] != (plain_a.f32(t)[r] + bias_a.f32(0)[r]) + residual.f32(t)[r];
+      for (size_t r = 0; r < 40; r++) wrong += out_a.f32(t)[r] != (plain_a.f32(t)[r] + bias_a.f32(0)[r]) + residual.f32(t)[r];
       for (size_t r = 0; r < 64; r++) wrong += out_c.f32(t)[r] != plain_c.f32(t)[r] + bias_c.f32(0)[r];
     }
     CHECK_MESSAGE(wrong == 0, kernels->isa);
@@ -300,7 +308,11 @@ TEST_CASE("a gated linear is two linears and the gate, bit for bit") {
     for (size_t n : {1, 9})
       for (bool swiglu : {true, false}) {
         Matrix gates(n, 45), ups(n, 45), expected(n, 45), out(n, 45);
-        Linear apart = {x.rows(n), {}, {{gate.weight, up.weight}, 2}, {{vector_weight(bias), {}}, 2}, {{gates.rows(), ups.rows()}, 2},
+        Linear apart = {x.rows(n),
+                        {},
+                        {{gate.weight, up.weight}, 2},
+                        {{vector_weight(bias), {}}, 2},
+                        {{gates.rows(), ups.rows()}, 2},
                         ops::Epilogue::kNone};
         execute(kernels->linear, apart, {}, 2);
         if (swiglu)
@@ -329,11 +341,13 @@ TEST_CASE("dequantize matches the golden blocks within one rounding") {
       std::vector<float> out(cols);
       double worst = 0;
       for (size_t r = 0; r < rows; r++) {
-        kernels->dequantize({reinterpret_cast<const std::byte*>(golden.bytes.data()), rows, cols, row_bytes(type, cols), type, 0}, r,
-                            out.data());
+        kernels->dequantize(
+            {reinterpret_cast<const std::byte*>(golden.bytes.data()), rows, cols, row_bytes(type, cols), type, 0}, r,
+            out.data());
         for (size_t i = 0; i < cols; i++) {
           const double expected = golden.values[r * cols + i];
-          if (!same_number(out[i], static_cast<float>(expected))) worst = std::max(worst, std::abs(out[i] - expected) / std::abs(expected));
+          if (!same_number(out[i], static_cast<float>(expected)))
+            worst = std::max(worst, std::abs(out[i] - expected) / std::abs(expected));
         }
       }
       CHECK_MESSAGE(worst <= 0x1p-23, kernels->isa, ", ", info(type).name);

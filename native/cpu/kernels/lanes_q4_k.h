@@ -19,9 +19,11 @@ struct Q4_KLanes {
     return (load_repeated(block.q + sub / 2 * 32) >> for_pieces(sub % 2 * 4, 4)) & 0x0f0f0f0f;
   }
 
-  // scales[j] of sub-block j; pairs[j] (16-bit halves) is what the sums of the activations' 16s 2j and 2j + 1 are weighted with.
+  // scales[j] of sub-block j; pairs[j] (16-bit halves) is what the sums of the activations' 16s 2j and 2j + 1 are weighted
+  // with.
   template <bool kFull>
-  INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats& dmin, Ints (&scales)[8], Ints (&pairs)[8]) {
+  INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats& dmin, Ints (&scales)[8],
+                                      Ints (&pairs)[8]) {
     Ints words[4];
     load_words<kFull>(rows, offset, words);
     d = halves_to_floats(words[0]);

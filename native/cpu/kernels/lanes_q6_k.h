@@ -19,13 +19,15 @@ struct Q6_KLanes {
     const Ints low = load_ints(block.low + half * 64 + part % 2 * 32) >> (part / 2 * 4);
     const Ints high = load_repeated(block.high + half * 32);
     // Each part has its own two bits of `high`: to places 4 and 5 with them.
-    const Ints bits = part < 2 ? high << for_pieces(4 - 2 * part, 2 - 2 * part) : high >> for_pieces(2 * part - 4, 2 * part - 2);
+    const Ints bits =
+        part < 2 ? high << for_pieces(4 - 2 * part, 2 - 2 * part) : high >> for_pieces(2 * part - 4, 2 * part - 2);
     return (low & 0x0f0f0f0f) | (bits & 0x30303030);
   }
 
   // As of q4_k; pairs repair the offset of the stored values. There is no minimum.
   template <bool kFull>
-  INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats&, Ints (&scales)[16], Ints (&pairs)[8]) {
+  INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats&, Ints (&scales)[16],
+                                      Ints (&pairs)[8]) {
     Ints words[4];
     load_words<kFull>(rows, offset + offsetof(Block, scales), words);
     d = load_halves<kFull>(rows, offset + offsetof(Block, d));

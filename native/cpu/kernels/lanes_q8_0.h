@@ -9,7 +9,7 @@ namespace {
 
 struct Q8_0Lanes {
   using Block = quant::Q8_0;
-  static constexpr int kStored = 255;           // the largest stored weight
+  static constexpr int kStored = 255;          // the largest stored weight
   static constexpr int kOffset = kByteOffset;  // what is added to a weight as the tile stores it
 
   static constexpr int32_t kFlip = kByteOffset == 128 ? static_cast<int32_t>(0x80808080) : 0;  // adds 128 to every byte

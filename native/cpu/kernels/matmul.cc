@@ -1,6 +1,6 @@
 // The op `linear`: products of activations with one or more weight matrices, then bias, residual and gate.
-// Work is cut into items of 32 weight rows, for all tokens. `multiply` (of the variant) computes an item's sums under the contract
-// of the weight's type; what follows is elementwise, so any partition of the items gives the same bits.
+// Work is cut into items of 32 weight rows, for all tokens. `multiply` (of the variant) computes an item's sums under the
+// contract of the weight's type; what follows is elementwise, so any partition of the items gives the same bits.
 #include "cpu/kernels/activation_functions.h"
 #include "cpu/kernels/kernels_of_isa.h"
 #include "cpu/kernels/product.h"
@@ -13,11 +13,13 @@ namespace {
 
 using Linear = ops::Linear<Rows, Weight>;
 
-INFERNODE_INLINE bool gated(const Linear& op) { return op.epilogue == ops::Epilogue::kSwiglu || op.epilogue == ops::Epilogue::kGeglu; }
+INFERNODE_INLINE bool gated(const Linear& op) {
+  return op.epilogue == ops::Epilogue::kSwiglu || op.epilogue == ops::Epilogue::kGeglu;
+}
 INFERNODE_INLINE size_t items_of(const Weight& weight) { return (weight.rows + kItemRows - 1) / kItemRows; }
 
-// The activations that a weight type reads: as the column `activations` of the tensor types' table, which would cost the kernels a
-// symbol shared between variants.
+// The activations that a weight type reads: as the column `activations` of the tensor types' table, which would cost the
+// kernels a symbol shared between variants.
 constexpr TensorType activations_of(TensorType weight) {
   switch (weight) {
     case TensorType::kQ4_0:
@@ -61,7 +63,9 @@ INFERNODE_INLINE void for_outputs(const Target& target, F&& f) {
     for (size_t r = 0; r < target.n_rows; r += F32::lanes) f(t, r, target.n_rows - r);
 }
 
-INFERNODE_INLINE F32 with_bias(F32 sum, const float* bias, size_t row, size_t n) { return bias ? sum + load(bias + row, n) : sum; }
+INFERNODE_INLINE F32 with_bias(F32 sum, const float* bias, size_t row, size_t n) {
+  return bias ? sum + load(bias + row, n) : sum;
+}
 
 void finish(const Linear& op, uint32_t i, const Target& target, const float* sums) {
   const float* bias = bias_of(op, i);
@@ -78,7 +82,8 @@ void finish_gated(const Linear& op, const Target& target, const float* gate_sums
   for_outputs(target, [&](size_t t, size_t r, size_t n) {
     const F32 gate = with_bias(load(gate_sums + t * kItemRows + r), gate_bias, target.row + r, n);
     const F32 up = with_bias(load(up_sums + t * kItemRows + r), up_bias, target.row + r, n);
-    store(f32_row(target.out, t) + target.row + r, (op.epilogue == ops::Epilogue::kSwiglu ? silu(gate) : gelu_tanh(gate)) * up, n);
+    store(f32_row(target.out, t) + target.row + r, (op.epilogue == ops::Epilogue::kSwiglu ? silu(gate) : gelu_tanh(gate)) * up,
+          n);
   });
 }
 

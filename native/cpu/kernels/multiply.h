@@ -11,8 +11,8 @@ namespace {
 constexpr size_t kPanelRows = kPanelGroups * kLanes;
 static_assert(kItemRows % kPanelRows == 0);
 
-// Values of K that a panel holds. Few tokens: long pieces, so that the file is read in long runs. Many: a panel that stays in L1
-// beside the activations, for each of its bytes is read once per register tile.
+// Values of K that a panel holds. Few tokens: long pieces, so that the file is read in long runs. Many: a panel that stays in
+// L1 beside the activations, for each of its bytes is read once per register tile.
 constexpr size_t kStreamedTokens = 2;  // so many are multiplied one by one, without a panel
 constexpr size_t kFewTokens = 16;
 INFERNODE_INLINE size_t panel_values(size_t n_tokens) { return n_tokens <= kFewTokens ? 4096 : 1024; }
@@ -25,9 +25,9 @@ INFERNODE_INLINE RowGroup row_group(const Product& p, size_t first) {
   return {p.weight.data + (p.row + first) * p.weight.row_bytes, p.weight.row_bytes, n - 1};
 }
 
-// Asks for what corresponds, in the next group of rows, to kBytes of each row of this one; in kParts calls, for a burst of requests
-// would stall. Rows lie one after another, so the next group is one run of memory: fetched linearly it arrives two to three times
-// faster than row by row.
+// Asks for what corresponds, in the next group of rows, to kBytes of each row of this one; in kParts calls, for a burst of
+// requests would stall. Rows lie one after another, so the next group is one run of memory: fetched linearly it arrives two to
+// three times faster than row by row.
 template <size_t kBytes, size_t kParts = 1>
 INFERNODE_INLINE void prefetch_next(const RowGroup& rows, size_t row_offset, size_t part = 0) {
   constexpr size_t lines = (kLanes * kBytes / kParts + 63) / 64;
@@ -43,7 +43,8 @@ INFERNODE_INLINE void run_tile(const Tile& tile, size_t n, size_t token) {
     if (n < kTokens) return run_tile<kTokens - 1>(tile, n, token);
   tile.template run<kTokens>(token);
 }
-// Covers n_tokens with the fewest tiles of at most kTokens, of nearly equal sizes: a small tile cannot keep the multipliers busy.
+// Covers n_tokens with the fewest tiles of at most kTokens, of nearly equal sizes: a small tile cannot keep the multipliers
+// busy.
 template <size_t kTokens, class Tile>
 INFERNODE_INLINE void for_tokens(size_t n_tokens, const Tile& tile) {
   size_t n_tiles = (n_tokens + kTokens - 1) / kTokens;

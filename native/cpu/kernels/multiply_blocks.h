@@ -58,7 +58,8 @@ INFERNODE_INLINE void unpack_step(const RowGroup& rows, size_t g, size_t b, size
   for (size_t i = 0; i < kLanes; i++) w[i] = Type::template weights<kFullStep>(block_of<Type>(rows.at<kFullRows>(i), b));
   transpose(w);
 #pragma GCC unroll 16
-  for (size_t j = 0; j < blocks * 8; j++) store_ints(panel.weights + ((panel_block * 8 + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
+  for (size_t j = 0; j < blocks * 8; j++)
+    store_ints(panel.weights + ((panel_block * 8 + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
   for (size_t j = 0; j < blocks; j++)
     store_floats(panel.scales + ((panel_block + j) * kPanelGroups + g) * kLanes,
                  load_halves<kFullRows>(rows, (b + j) * block_bytes));

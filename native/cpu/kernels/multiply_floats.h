@@ -15,7 +15,8 @@ static_assert(kPanelBytes >= kFloatPanelValues * (kPanelRows + kLanes) * sizeof(
 inline void unpack_floats(const Product& p, size_t first_row, size_t k, size_t n, float* rows, float* panel) {
   for (size_t g = 0; g < kPanelGroups && first_row + g * kLanes < p.n_rows; g++) {
     const RowGroup group = row_group(p, first_row + g * kLanes);
-    for (size_t i = 0; i <= group.last; i++) decode_values(p.weight.type, group.at<true>(i), k, n, rows + i * kFloatPanelValues);
+    for (size_t i = 0; i <= group.last; i++)
+      decode_values(p.weight.type, group.at<true>(i), k, n, rows + i * kFloatPanelValues);
     for (size_t j = 0; j < n; j += kLanes) {
       Ints w[kLanes];
 #pragma GCC unroll 16

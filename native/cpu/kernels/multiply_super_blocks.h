@@ -1,6 +1,7 @@
 // Products with weights in super-blocks of 256 with integer sub-block scales (q4_k, q6_k) and a8_256 activations.
-// The contract: per output and super-block, S = Σ scale_j * I_j and M = Σ min_j * (the activations' sum over j), exact in int32,
-// then acc = fma(float(S), d * da, acc) and, where there are minimums, acc = fma(-float(M), dmin * da, acc); k increases.
+// The contract: per output and super-block, S = Σ scale_j * I_j and M = Σ min_j * (the activations' sum over j), exact in
+// int32, then acc = fma(float(S), d * da, acc) and, where there are minimums, acc = fma(-float(M), dmin * da, acc); k
+// increases.
 #pragma once
 
 #include "cpu/kernels/multiply_blocks.h"
@@ -62,7 +63,8 @@ struct SuperPanel {
 };
 
 template <class Type, bool kFullRows>
-[[gnu::noinline]] void unpack_super_blocks(const RowGroup& rows, size_t g, size_t first, size_t n_blocks, const SuperPanel& panel) {
+[[gnu::noinline]] void unpack_super_blocks(const RowGroup& rows, size_t g, size_t first, size_t n_blocks,
+                                           const SuperPanel& panel) {
   using Block = typename Type::Block;
   constexpr size_t n_subs = 256 / Type::kSubValues;
   for (size_t b = 0; b < n_blocks; b++) {
@@ -113,8 +115,10 @@ struct SuperTile {
       for (size_t j = 0; j < n_subs; j++) {
         Ints scale[kPanelGroups];
 #pragma GCC unroll 4
-        for (size_t g = 0; g < kPanelGroups; g++) scale[g] = load_ints(panel.scales + (b * n_subs + j) * group_bytes + g * sizeof(Ints));
-        add_scaled_dots<Type, runs>(panel.weights + (b * 64 + j * runs) * group_bytes, values, b * 256 + j * Type::kSubValues, scale, s);
+        for (size_t g = 0; g < kPanelGroups; g++)
+          scale[g] = load_ints(panel.scales + (b * n_subs + j) * group_bytes + g * sizeof(Ints));
+        add_scaled_dots<Type, runs>(panel.weights + (b * 64 + j * runs) * group_bytes, values, b * 256 + j * Type::kSubValues,
+                                    scale, s);
       }
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {

@@ -25,7 +25,8 @@ inline uint64_t read_all(const std::byte* data, size_t n) {
 inline uint64_t multiply_all(uint64_t multiply_adds) {
   constexpr size_t kRegisters = kLanes == 16 ? 16 : 12;
   Ints sums[kRegisters], weights = all_ints(0x01020304), activations = all_ints(0x7f017f01);
-  for (size_t i = 0; i < kRegisters; i++) sums[i] = all_ints(static_cast<int32_t>(i));  // all different: equal ones would be merged
+  for (size_t i = 0; i < kRegisters; i++)
+    sums[i] = all_ints(static_cast<int32_t>(i));  // all different: equal ones would be merged
   for (uint64_t done = 0; done < multiply_adds; done += kRegisters * kStep) {
     asm volatile("" : "+v"(weights), "+v"(activations));  // new to the optimizer each time
 #pragma GCC unroll 16

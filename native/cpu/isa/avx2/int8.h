@@ -6,7 +6,7 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-constexpr int kByteOffset = 0;  // signed bytes stay signed
+constexpr int kByteOffset = 0;                                          // signed bytes stay signed
 constexpr size_t kBlockTokens = 3, kSuperTokens = 3, kFloatTokens = 6;  // per register tile, beside 16 rows
 
 INFERNODE_INLINE Ints multiply_pairs(Ints a, Ints b) { return Ints(_mm256_madd_epi16(__m256i(a), __m256i(b))); }
@@ -14,7 +14,9 @@ INFERNODE_INLINE Ints add_halves(Ints a, Ints b) { return Ints(_mm256_add_epi16(
 
 struct UnsignedBytes {
   Ints bytes;
-  INFERNODE_INLINE Ints pairs(Ints activations) const { return Ints(_mm256_maddubs_epi16(__m256i(bytes), __m256i(activations))); }
+  INFERNODE_INLINE Ints pairs(Ints activations) const {
+    return Ints(_mm256_maddubs_epi16(__m256i(bytes), __m256i(activations)));
+  }
 };
 // The magnitude of the weight times the activation with the weight's sign.
 struct SignedBytes {

@@ -1,6 +1,6 @@
-// Dot products where the CPU multiplies bytes in pairs (vpmaddubsw): unsigned weights times signed activations, two products added
-// with saturation to 16 bits. No sum here ever saturates: activations are within -127..127, and as many pairs are added in 16 bits
-// as the largest stored weight allows.
+// Dot products where the CPU multiplies bytes in pairs (vpmaddubsw): unsigned weights times signed activations, two products
+// added with saturation to 16 bits. No sum here ever saturates: activations are within -127..127, and as many pairs are added
+// in 16 bits as the largest stored weight allows.
 #pragma once
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -8,7 +8,10 @@ namespace {
 
 // Pairs that fit in 16 bits: 2 * kChain * stored * 127 <= 32767. Full bytes are signed here: |-128| * 127 * 2 = 32512.
 template <class Type>
-constexpr size_t kChain = Type::kStored == 255 ? 1 : Type::kStored == 63 ? 2 : Type::kStored == 31 ? 4 : 8;
+constexpr size_t kChain = Type::kStored == 255  ? 1
+                          : Type::kStored == 63 ? 2
+                          : Type::kStored == 31 ? 4
+                                                : 8;
 
 template <class Type>
 INFERNODE_INLINE auto prepared(Ints weights) {

@@ -6,7 +6,7 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-constexpr int kByteOffset = 0;  // signed bytes stay signed
+constexpr int kByteOffset = 0;                                           // signed bytes stay signed
 constexpr size_t kBlockTokens = 4, kSuperTokens = 4, kFloatTokens = 12;  // per register tile, beside 32 rows
 
 INFERNODE_INLINE Ints multiply_pairs(Ints a, Ints b) { return Ints(_mm512_madd_epi16(__m512i(a), __m512i(b))); }
@@ -14,7 +14,9 @@ INFERNODE_INLINE Ints add_halves(Ints a, Ints b) { return Ints(_mm512_add_epi16(
 
 struct UnsignedBytes {
   Ints bytes;
-  INFERNODE_INLINE Ints pairs(Ints activations) const { return Ints(_mm512_maddubs_epi16(__m512i(bytes), __m512i(activations))); }
+  INFERNODE_INLINE Ints pairs(Ints activations) const {
+    return Ints(_mm512_maddubs_epi16(__m512i(bytes), __m512i(activations)));
+  }
 };
 // The magnitude of the weight times the activation with the weight's sign.
 struct SignedBytes {

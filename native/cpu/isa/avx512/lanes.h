@@ -1,4 +1,5 @@
-// One weight row per 32-bit lane, sixteen at once: loading, turning and adding up bytes for the matmul tiles. No dot product yet.
+// One weight row per 32-bit lane, sixteen at once: loading, turning and adding up bytes for the matmul tiles. No dot product
+// yet.
 #pragma once
 
 #include <immintrin.h>
@@ -31,8 +32,8 @@ INFERNODE_INLINE Floats to_floats(Ints x) { return _mm512_cvtepi32_ps(__m512i(x)
 // The f16 in the lower half of each lane.
 INFERNODE_INLINE Floats halves_to_floats(Ints x) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(__m512i(x))); }
 
-// 32 bytes at each of two addresses; only the first, then zeros, if not kFull. Masked broadcasts need no shuffle, unlike inserts,
-// and shuffles are what bounds streaming.
+// 32 bytes at each of two addresses; only the first, then zeros, if not kFull. Masked broadcasts need no shuffle, unlike
+// inserts, and shuffles are what bounds streaming.
 template <bool kFull>
 INFERNODE_INLINE Ints load_pieces(const void* first, const void* second) {
   const __m512i low = _mm512_zextsi256_si512(_mm256_loadu_si256(static_cast<const __m256i*>(first)));

@@ -17,7 +17,9 @@ INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
   return Ints(_mm512_dpbusd_epi32(_mm512_setzero_si512(), __m512i(weights), __m512i(activations)));
 }
 // sum + the two products of 16-bit halves.
-INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) { return Ints(_mm512_dpwssd_epi32(__m512i(sum), __m512i(a), __m512i(b))); }
+INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
+  return Ints(_mm512_dpwssd_epi32(__m512i(sum), __m512i(a), __m512i(b)));
+}
 // The instructions that bound the tiles: kStep multiply-adds. For measuring.
 INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) {
   return Ints(_mm512_dpbusd_epi32(__m512i(sum), __m512i(weights), __m512i(activations)));

@@ -1,5 +1,5 @@
-// The matmul as a specification: every output alone, in the order that KERNELS' contract writes down for its weight type. The other
-// variants give the same bits.
+// The matmul as a specification: every output alone, in the order that KERNELS' contract writes down for its weight type. The
+// other variants give the same bits.
 #pragma once
 
 #include "cpu/kernels/decode.h"
