@@ -192,7 +192,7 @@ double error_of(const Config& c, Tokens& tokens, Matrix& out, const std::vector<
 template <class Body>
 void on_each_variant(Body body) {
   for (const KernelTable* kernels : variants()) {
-    INFO("variant ", kernels->isa);
+    INFO("variant ", std::string(kernels->isa));
     body(*kernels, std::string(kernels->isa) == "scalar");
   }
 }
@@ -219,7 +219,7 @@ TEST_CASE("attention matches float64 for every KV type, head size and group") {
                                                {1, 71, 8}})
         for (size_t n : {1, 67, 131}) {
           const Config c = {type, kv_heads, group, head_dim};
-          INFO(info(type).name, " ", kv_heads, " x ", group, " heads of ", head_dim, ", ", n, " tokens");
+          INFO(std::string(info(type).name), " ", kv_heads, " x ", group, " heads of ", head_dim, ", ", n, " tokens");
           Tokens tokens(c, n, random);
           Matrix out = attend_in_chunks(kernels, c, tokens, n);
           CHECK(error_of(c, tokens, out, {0, n / 2, n - 1}) < 4e-6);
@@ -241,7 +241,7 @@ TEST_CASE("prefill, decode and any chunks give the same bits, at any number of t
       for (uint32_t window : {0, 3, 64, 100})
         for (auto [kv_heads, group, head_dim] : {std::tuple<size_t, size_t, size_t>{2, 4, 16}, {1, 7, 20}, {1, 1, 64}}) {
           const Config c = {type, kv_heads, group, head_dim, window};
-          INFO(info(type).name, " ", kv_heads, " x ", group, " heads of ", head_dim, ", window ", window);
+          INFO(std::string(info(type).name), " ", kv_heads, " x ", group, " heads of ", head_dim, ", window ", window);
           const size_t n = scalar ? 150 : 300;
           Tokens tokens(c, n, random);
           Matrix prefill = attend_in_chunks(kernels, c, tokens, n);
@@ -263,7 +263,7 @@ TEST_CASE("a long context split over threads and merged gives the bits of the un
       for (uint32_t window : {0, 700}) {
         const Config c = {type, 1, 4, 32, window};
         const size_t n = scalar ? 1100 : 2300;
-        INFO(info(type).name, " window ", window);
+        INFO(std::string(info(type).name), " window ", window);
         Tokens tokens(c, n, random);
         Matrix prefill = attend_in_chunks(kernels, c, tokens, n);
         CHECK(error_of(c, tokens, prefill, {511, 512, n - 1}) < 4e-6);

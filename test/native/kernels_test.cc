@@ -20,7 +20,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std:
 template <class Body>
 void on_each_variant(Body body) {
   for (const KernelTable* kernels : variants()) {
-    INFO("variant ", kernels->isa);
+    INFO("variant ", std::string(kernels->isa));
     body(*kernels);
   }
 }
@@ -270,7 +270,7 @@ TEST_CASE("elementwise ops match float64, in place too, with the same bits on ev
       Matrix a = random_matrix(3, width, random, 8), b = random_matrix(3, width, random, 8);
       // tolerance: relative, in units of 2^-24, plus the absolute error that cancellation in the reference leaves
       const auto check = [&](const char* name, double tolerance, auto&& run, auto&& reference) {
-        INFO(name, " of width ", width);
+        INFO(std::string(name), " of width ", width);
         Matrix out(3, width), in_place(3, width);
         run(a.rows(), out.rows());
         double worst = 0;
