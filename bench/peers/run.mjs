@@ -5,7 +5,7 @@
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -31,6 +31,9 @@ const threads = Number(args.threads)
 const repeat = Number(args.repeat ?? (args.quick ? 3 : 7))
 const log = (text) => process.stderr.write(`${text}\n`)
 
+// Threads that wait for each other by spinning suffer most from other programs: such numbers compare scheduling, not kernels.
+const [load] = loadavg()
+if (load > 0.5) log(`WARNING: this machine is busy (load ${load.toFixed(1)}); what follows is no fair comparison.`)
 installPeer()
 const rows = []
 for (const type of args.types.split(',')) {
@@ -39,7 +42,9 @@ for (const type of args.types.split(',')) {
   rows.push(...(await compare(type, path)))
 }
 if (args.json)
-  process.stdout.write(`${JSON.stringify({ rows, threads, repeat, cpu: cpus()[0].model, date: new Date().toISOString() })}\n`)
+  process.stdout.write(
+    `${JSON.stringify({ rows, threads, repeat, loadBefore: load, cpu: cpus()[0].model, date: new Date().toISOString() })}\n`,
+  )
 else printTable()
 
 /** node-llama-cpp and its prebuilt binary for this CPU. Scripts are off, so that nothing is compiled or downloaded besides. */
