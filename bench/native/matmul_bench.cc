@@ -33,11 +33,19 @@ double seconds(clockid_t clock) {
 template <class F>
 double time_of(size_t n_threads, F&& part) {
   const clockid_t clock = n_threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+  struct Part {
+    F& run;
+    size_t index;
+    StartedThread thread;
+  };
+  std::vector<Part> others;
+  for (size_t i = 1; i < n_threads; i++) others.push_back({part, i, {}});
+  const auto run_part = [](void* p) { static_cast<Part*>(p)->run(static_cast<Part*>(p)->index); };
   const double start = seconds(clock);
-  std::vector<Thread> threads;
-  for (size_t i = 1; i < n_threads; i++) threads.emplace_back([&, i] { part(i); });
+  for (Part& other : others)
+    if (!other.thread.start(run_part, &other, "bench")) std::exit(1);
   part(size_t{0});
-  for (Thread& thread : threads) thread.join();
+  for (Part& other : others) other.thread.join();
   return seconds(clock) - start;
 }
 
