@@ -29,6 +29,13 @@ const checks = {
     return { status: missing.length, output: missing.join('\n') }
   },
 
+  async 'git holds no installed packages'() {
+    if (!existsSync(join(root, '.git'))) return { status: 0, output: '' }
+    const { status, output } = await capture('git', ['ls-files', '--', ':(glob)**/node_modules/**'])
+    const files = output.split('\n').filter((line) => line !== '')
+    return { status: status || files.length, output: `${files.length} files, such as ${files[0]}` }
+  },
+
   async 'package-lock.json fits package.json and names no registry'() {
     const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
     const ours = lock.packages['']
