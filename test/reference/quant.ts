@@ -32,6 +32,17 @@ function scaleAndMin(block: DataView, j: number): [number, number] {
   return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)]
 }
 
+/** Value i of 256: each half of 128 values lies in 32 bytes, its four quarters in one pair of bits each. */
+const twoBits = (block: DataView, at: number, i: number) =>
+  (block.getUint8(at + 32 * (i >> 7) + (i & 31)) >> (2 * ((i >> 5) & 3))) & 3
+
+/** The signed 6-bit scale of sub-block j of q3_k: four low bits in bytes 0 to 7, two high bits in bytes 8 to 11. */
+function threeBitScale(block: DataView, j: number): number {
+  const byte = (i: number) => block.getUint8(96 + i)
+  const low = j < 8 ? byte(j) & 15 : byte(j - 8) >> 4
+  return (low | (((byte(8 + (j & 3)) >> (2 * (j >> 2))) & 3) << 4)) - 32
+}
+
 const decoders: Partial<Record<TensorTypeName, DecodeBlock>> = {
   f32: (block, out) => out(0, block.getFloat32(0, true)),
   f16: (block, out) => out(0, f16(block, 0)),
@@ -58,6 +69,29 @@ const decoders: Partial<Record<TensorTypeName, DecodeBlock>> = {
         const byte = block.getUint8(16 + 32 * (j >> 1) + l)
         out(32 * j + l, f16(block, 0) * scale * (j & 1 ? byte >> 4 : byte & 15) - f16(block, 2) * min)
       }
+    }
+  },
+  q5_k: (block, out) => {
+    for (let j = 0; j < 8; j++) {
+      const [scale, min] = scaleAndMin(block, j)
+      for (let l = 0; l < 32; l++) {
+        const byte = block.getUint8(48 + 32 * (j >> 1) + l)
+        const quant = (j & 1 ? byte >> 4 : byte & 15) | (((block.getUint8(16 + l) >> j) & 1) << 4)
+        out(32 * j + l, f16(block, 0) * scale * quant - f16(block, 2) * min)
+      }
+    }
+  },
+  q2_k: (block, out) => {
+    for (let i = 0; i < 256; i++) {
+      const sub = block.getUint8(i >> 4)
+      const quant = twoBits(block, 16, i)
+      out(i, f16(block, 80) * (sub & 15) * quant - f16(block, 82) * (sub >> 4))
+    }
+  },
+  q3_k: (block, out) => {
+    for (let i = 0; i < 256; i++) {
+      const high = (block.getUint8(i & 31) >> (i >> 5)) & 1
+      out(i, f16(block, 108) * threeBitScale(block, i >> 4) * ((twoBits(block, 32, i) | (high << 2)) - 4))
     }
   },
   q6_k: (block, out) => {

@@ -1,0 +1,67 @@
+/** `linear` against the contract of docs/architecture.md, written out in test/reference/contract.ts: bit for bit. */
+import { describe, it } from 'vitest'
+import type { GraphBuilder } from '../../src/graph/builder.js'
+import { type TensorTypeName, tensorTypes } from '../../src/tensor-types.js'
+import { floatLinear, integerLinear } from '../reference/contract.js'
+import { matrix, type Matrix, row } from '../reference/matrix.js'
+import { expectEqual, isas, runOp } from '../support/run-op.js'
+import { random, randomTensor, type TestTensor } from '../support/tensors.js'
+
+const types = (Object.keys(tensorTypes) as TensorTypeName[]).filter((type) => tensorTypes[type].activations !== null)
+
+/** The f32 values of a matrix, as `embedding` reads them (test/ops/gather.test.ts holds that against the golden blocks). */
+async function decoded(weight: TestTensor, isa: string): Promise<Matrix> {
+  const [rows, width] = weight.shape as [number, number]
+  const tokens = Array.from({ length: rows }, (_, t) => t)
+  const build = (g: GraphBuilder) => g.output('out', g.embedding('table', g.tokens, width))
+  return (await runOp({ tensors: { 'table.weight': weight }, tokens, vocabSize: rows, build }, isa)).out!
+}
+
+async function contractOf(x: Matrix, weight: TestTensor): Promise<Matrix> {
+  if (tensorTypes[weight.type].activations === 'f32') return floatLinear(x, await decoded(weight, 'scalar'))
+  return integerLinear(x, weight.type, weight.bytes)
+}
+
+const linear = (weight: TestTensor, x: Matrix) => ({
+  tensors: { 'w.weight': weight },
+  inputs: { x },
+  build: (g: GraphBuilder) => g.output('out', g.linear('w', g.input('x', x.width), weight.shape[0]!)),
+})
+
+describe('the contract of linear', () => {
+  for (const type of types) {
+    const blockValues = Math.max(32, tensorTypes[type].blockValues)
+    for (const [blocks, outs] of [[1, 1], [3, 37], [10, 17]] as const) {
+      const width = type === 'f32' || type === 'f16' || type === 'bf16' ? blocks * blockValues - 5 : blocks * blockValues
+      it(`holds for ${type} [${outs}, ${width}] with 1 token and with 40`, async () => {
+        const weight = randomTensor(type, [outs, width], 1 + blocks)
+        // Rows of very different sizes: an order of additions that differs shows.
+        const x = random(40, width, 2)
+        x.data.forEach((value, i) => (x.data[i] = Math.fround(value * 2 ** ((Math.floor(i / 32) * 7) % 11))))
+        const expected = await contractOf(x, weight)
+        const one: Matrix = { rows: 1, width, data: row(x, 3) }
+        const ofOne: Matrix = { rows: 1, width: outs, data: row(expected, 3) }
+        for (const isa of isas) {
+          expectEqual(await runOp(linear(weight, x), isa), { out: expected }, isa)
+          expectEqual(await runOp(linear(weight, one), isa), { out: ofOne }, `${isa}, one token`)
+        }
+      })
+    }
+  }
+
+  it('holds for the largest sums: every weight and every activation at the end of its range', async () => {
+    for (const type of ['q8_0', 'q4_0', 'q5_0', 'q4_k', 'q6_k'] as const) {
+      const weight = randomTensor(type, [33, 512], 9)
+      for (const fill of [0x00, 0x80, 0xff]) {
+        const bytes = weight.bytes.map((byte, i) => {
+          const at = i % tensorTypes[type].blockBytes
+          const isScale = type === 'q6_k' ? at >= 208 : at < (type === 'q4_k' ? 4 : 2)
+          return isScale ? byte : fill
+        })
+        const x = matrix(9, 512, (t, c) => (t % 3 === 0 ? 1 : t % 3 === 1 ? -1 : c % 2 === 0 ? 1 : -1))
+        const expected = await contractOf(x, { ...weight, bytes })
+        for (const isa of isas) expectEqual(await runOp(linear({ ...weight, bytes }, x), isa), { out: expected }, `${type} ${fill} ${isa}`)
+      }
+    }
+  })
+})
