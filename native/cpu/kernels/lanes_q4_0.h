@@ -14,7 +14,8 @@ struct Q4_0Lanes {
 
   template <bool kFull>
   INFERNODE_INLINE static Ints weights(const Block* blocks) {
-    return (load_twice<kFull>(blocks[0].q, blocks[kFull].q) >> for_halves(0, 4)) & 0x0f0f0f0f;
+    constexpr size_t second = kFull && kStep > 32;  // where a step is one block, nothing of the next is touched
+    return (load_twice<kFull>(blocks[0].q, blocks[second].q) >> for_halves(0, 4)) & 0x0f0f0f0f;
   }
 };
 

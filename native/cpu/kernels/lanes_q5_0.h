@@ -14,10 +14,11 @@ struct Q5_0Lanes {
 
   template <bool kFull>
   INFERNODE_INLINE static Ints weights(const Block* blocks) {
+    constexpr size_t second = kFull && kStep > 32;  // where a step is one block, nothing of the next is touched
     uint32_t high[2];
     __builtin_memcpy(&high[0], blocks[0].high, sizeof high[0]);
-    __builtin_memcpy(&high[1], blocks[kFull].high, sizeof high[1]);
-    const Ints nibbles = (load_twice<kFull>(blocks[0].q, blocks[kFull].q) >> for_halves(0, 4)) & 0x0f0f0f0f;
+    __builtin_memcpy(&high[1], blocks[second].high, sizeof high[1]);
+    const Ints nibbles = (load_twice<kFull>(blocks[0].q, blocks[second].q) >> for_halves(0, 4)) & 0x0f0f0f0f;
     return set_bits(nibbles, high[0], high[1], 16);
   }
 };

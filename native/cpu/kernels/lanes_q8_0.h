@@ -17,7 +17,8 @@ struct Q8_0Lanes {
   // The weights of one block, or of kStep / 32 neighbours if kFull.
   template <bool kFull>
   INFERNODE_INLINE static Ints weights(const Block* blocks) {
-    return load_pieces<kFull>(blocks[0].q, blocks[kFull].q) ^ all_ints(kFlip);
+    constexpr size_t second = kFull && kStep > 32;  // where a step is one block, nothing of the next is touched
+    return load_pieces<kFull>(blocks[0].q, blocks[second].q) ^ all_ints(kFlip);
   }
 };
 
