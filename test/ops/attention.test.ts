@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { GraphBuilder } from '../../src/graph/builder.js'
-import { matrix, type Matrix } from '../reference/matrix.js'
+import { matrix } from '../reference/matrix.js'
 import { expectEqual, expectReference, isas, type OpCase, runOp } from '../support/run-op.js'
 import { random } from '../support/tensors.js'
 
@@ -14,17 +14,18 @@ interface Shape {
 }
 
 function attention(rows: number, { heads, kvHeads, headDim, windows = [0], scale }: Shape, more: Partial<OpCase> = {}): OpCase {
-  const [q, k, v] = [heads, kvHeads, kvHeads].map((n, i) => random(rows, n * headDim, 17 * i + headDim)) as [Matrix, Matrix, Matrix]
+  const made = (n: number, seed: number) => random(rows, n * headDim, seed + headDim)
   return {
-    inputs: { q, k, v },
+    inputs: { q: made(heads, 0), k: made(kvHeads, 17), v: made(kvHeads, 34) },
     build(g: GraphBuilder) {
       const values = {
         q: g.input('q', heads * headDim),
         k: g.input('k', kvHeads * headDim),
         v: g.input('v', kvHeads * headDim),
       }
+      const scaled = scale === undefined ? {} : { scale }
       windows.forEach((window, layer) => {
-        g.output(`window ${window}`, g.attention({ layer, ...values, headDim, window, ...(scale === undefined ? {} : { scale }) }))
+        g.output(`window ${window}`, g.attention({ layer, ...values, headDim, window, ...scaled }))
       })
     },
     ...more,
@@ -44,7 +45,9 @@ describe('attention', () => {
     for (const [heads, kvHeads] of [[1, 1], [4, 2], [3, 1], [8, 8]] as const) {
       if (headDim > 64 && heads === 8) continue
       it(`matches float64 with ${heads} heads of ${headDim} over ${kvHeads} of the cache`, async () => {
-        for (const rows of [1, 2, 67]) await expectReference(attention(rows, { heads, kvHeads, headDim }), { absolute: absolute(headDim) })
+        for (const rows of [1, 2, 67]) {
+          await expectReference(attention(rows, { heads, kvHeads, headDim }), { absolute: absolute(headDim) })
+        }
       })
     }
   }
@@ -59,7 +62,8 @@ describe('attention', () => {
 
     it(`gives the same with a cache of ${kvType} however the tokens are cut into steps`, async () => {
       // Pages of 64 positions are written and read in parts, by sequences side by side, one of which starts late.
-      const c = attention(230, { heads: 6, kvHeads: 2, headDim: 40, windows: [0, 20, 64] }, { kvType, sequences: [150, 70, 10] })
+      const shape = { heads: 6, kvHeads: 2, headDim: 40, windows: [0, 20, 64] }
+      const c = attention(230, shape, { kvType, sequences: [150, 70, 10] })
       const oneByOne = Array.from({ length: 10 }, () => [[2, 1], [0, 1]] as const)
       const steps = [[[0, 63]], [[1, 1]], [[0, 2], [1, 64]], ...oneByOne, [[1, 5], [0, 75]]] as const
       const expected = await runOp(c, 'scalar')
@@ -72,6 +76,15 @@ describe('attention', () => {
       }
     })
   }
+
+  it('gives the same for a long context shared out to threads, one token at a time at its end', async () => {
+    const c = attention(1500, { heads: 2, kvHeads: 1, headDim: 16 }, { kvType: 'f16' })
+    const steps = [[[0, 1495]], [[0, 1]], [[0, 1]], [[0, 3]]] as const
+    for (const isa of isas) {
+      const whole = await runOp(c, isa)
+      for (const threads of [1, 2]) expectEqual(await runOp({ ...c, steps, threads }, isa), whole, isa)
+    }
+  })
 
   it('sees exactly as many positions as its window has', async () => {
     for (const window of [1, 2, 15, 63, 64, 65, 128, 200, 1000]) {
@@ -102,9 +115,10 @@ describe('attention', () => {
     for (const kvType of ['f32', 'f16', 'bf16', 'q8_0'] as const) {
       for (const name of ['q', 'k', 'v'] as const) {
         const clean = attention(150, shape, { kvType, sequences: [90, 60] })
-        const dirty = { ...clean, inputs: { ...clean.inputs, [name]: { ...clean.inputs![name]!, data: clean.inputs![name]!.data.slice() } } }
+        const x = clean.inputs![name]!
         // Row 70 of the first sequence; the first element, so head 0 of q, and heads 0 and 1 by way of the cache.
-        dirty.inputs[name]!.data[70 * clean.inputs![name]!.width] = NaN
+        const data = x.data.with(70 * x.width, NaN)
+        const dirty = { ...clean, inputs: { ...clean.inputs, [name]: { ...x, data } } }
         for (const isa of isas) {
           const expected = (await runOp(clean, isa))['window 8']!
           const found = (await runOp(dirty, isa))['window 8']!

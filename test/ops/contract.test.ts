@@ -49,6 +49,20 @@ describe('the contract of linear', () => {
     }
   }
 
+  for (const type of ['f16', 'q8_0', 'q4_0', 'q5_0', 'q4_k', 'q6_k'] as const) {
+    it(`holds for ${type} where a row is cut into several panels`, async () => {
+      const weight = randomTensor(type, [3, 9 * 1024], 3)
+      const x = random(21, 9 * 1024, 4)
+      const expected = await contractOf(x, weight)
+      // Panels are longer for few tokens.
+      const steps = [1, 2, 5, 13].map((n) => [[0, n] as const])
+      for (const isa of isas) {
+        expectEqual(await runOp(linear(weight, x), isa), { out: expected }, isa)
+        expectEqual(await runOp({ ...linear(weight, x), steps }, isa), { out: expected }, `${isa}, in steps`)
+      }
+    })
+  }
+
   it('holds for the largest sums: every weight and every activation at the end of its range', async () => {
     for (const type of ['q8_0', 'q4_0', 'q5_0', 'q4_k', 'q6_k'] as const) {
       const weight = randomTensor(type, [33, 512], 9)
@@ -60,7 +74,9 @@ describe('the contract of linear', () => {
         })
         const x = matrix(9, 512, (t, c) => (t % 3 === 0 ? 1 : t % 3 === 1 ? -1 : c % 2 === 0 ? 1 : -1))
         const expected = await contractOf(x, { ...weight, bytes })
-        for (const isa of isas) expectEqual(await runOp(linear({ ...weight, bytes }, x), isa), { out: expected }, `${type} ${fill} ${isa}`)
+        for (const isa of isas) {
+          expectEqual(await runOp(linear({ ...weight, bytes }, x), isa), { out: expected }, `${type} ${fill} ${isa}`)
+        }
       }
     }
   })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { GraphBuilder, Value } from '../../src/graph/builder.js'
 import { matrix } from '../reference/matrix.js'
-import { expectClose, expectReference, isas, referenceOf, runOp } from '../support/run-op.js'
+import { compileOp, expectClose, expectReference, isas, referenceOf, runOp } from '../support/run-op.js'
 import { random } from '../support/tensors.js'
 
 // Every number of lanes less one, exactly, and more by one; rows that are no multiple of what a work item takes.
@@ -50,6 +50,9 @@ describe('elementwise ops', () => {
         },
       }
       const plain = { ...c, build: (g: GraphBuilder) => g.output('out', build(g, g.input('a', 67), g.input('b', 67))) }
+      const { steps, values } = compileOp(c).plan
+      const { inputs: from, outputs: to } = steps.at(-1)!
+      expect(Object.values(from).map((id) => values[id as number]!.offset)).toContain(values[to.out as number]!.offset)
       for (const isa of isas) {
         const expected = await runOp(plain, isa)
         expectClose(await runOp(c, isa), expected, {}, isa)
@@ -63,7 +66,10 @@ describe('elementwise ops', () => {
       const at = (c: number) => special[Math.floor(c / 2) % special.length]!
       const a = matrix(2, width, (_, c) => (c % 2 === 0 ? at(c) : 1.5))
       const b = matrix(2, width, (_, c) => (c % 2 === 0 ? at(c + 2) : -0.5))
-      const c = { inputs: { a, b }, build: (g: GraphBuilder) => g.output('out', build(g, g.input('a', width), g.input('b', width))) }
+      const c = {
+        inputs: { a, b },
+        build: (g: GraphBuilder) => g.output('out', build(g, g.input('a', width), g.input('b', width))),
+      }
       const expected = referenceOf(c)
       for (const isa of isas) {
         const { data } = (await runOp(c, isa)).out!

@@ -83,7 +83,8 @@ describe('linear', () => {
       const bytes = randomTensor(type, [40, 2 * Math.max(block, 32)], 9).bytes
       // Scales, too, are whatever comes: infinite, NaN, subnormal.
       const next = random(1, bytes.length, 10).data
-      const weight = { type, shape: [40, 2 * Math.max(block, 32)], bytes: bytes.map((byte, i) => byte ^ Math.floor(256 * Math.abs(next[i]!))) }
+      const anything = bytes.map((byte, i) => byte ^ Math.floor(256 * Math.abs(next[i]!)))
+      const weight = { type, shape: [40, 2 * Math.max(block, 32)], bytes: anything }
       const c = one(random(20, weight.shape[1]!, 11), weight)
       const scalar = await runOp(c, 'scalar')
       for (const isa of isas) {
@@ -119,15 +120,19 @@ describe('fused linears', () => {
   /** Fused as models are, as written, and in simple ops: one set of bits, close to float64. */
   async function compare(c: OpCase, step: string, absolute: number): Promise<void> {
     const { plan } = compileOp(c)
-    expect(plan.steps.map(({ op, attributes }) => (op === 'linear' ? `linear ${attributes.epilogue}` : op)).join(', ')).toBe(step)
+    const steps = plan.steps.map(({ op, attributes }) => (op === 'linear' ? `linear ${attributes.epilogue}` : op))
+    expect(steps.join(', ')).toBe(step)
     await expectReference(c, { relative: 2 ** -16, absolute })
     for (const isa of isas) {
       const fused = await runOp(c, isa)
-      for (const form of ['as written', 'decomposed'] as const) expectEqual(await runOp({ ...c, form }, isa), fused, `${form}, ${isa}`)
+      for (const form of ['as written', 'decomposed'] as const) {
+        expectEqual(await runOp({ ...c, form }, isa), fused, `${form}, ${isa}`)
+      }
       expectEqual(await runOp({ ...c, threads: 2, steps: [[[0, 1]], [[0, 2]], [[0, 16]]] }, isa), fused, `in steps, ${isa}`)
     }
   }
-  const inForms = (kinds: readonly TensorTypeName[]) => (kinds.every((type) => tensorTypes[type].activations === 'f32') ? '' : 'quantize, ')
+  const inForms = (kinds: readonly TensorTypeName[]) =>
+    kinds.every((type) => tensorTypes[type].activations === 'f32') ? '' : 'quantize, '
   const bound = (tensors: Record<string, TestTensor>) =>
     Math.max(...Object.values(tensors).map((tensor) => (tensor.shape.length === 2 ? largest(roundings(x, tensor)) : 0)))
 

@@ -34,9 +34,8 @@ async function compare(x: Matrix, block: 32 | 256): Promise<void> {
   const rows = Array.from({ length: x.rows }, (_, t) => quantizeRow(row(x, t), block))
   // 0 + 0: no value is minus zero.
   const out = matrix(x.rows, block, (t, c) => Math.fround(rows[t]!.values[c]! * rows[t]!.scales[0]!) + 0)
-  for (const isa of isas) {
-    expectEqual(await runOp({ tensors: { 'identity.weight': identity(block) }, inputs: { x }, build: build(block) }, isa), { out }, isa)
-  }
+  const c = { tensors: { 'identity.weight': identity(block) }, inputs: { x }, build: build(block) }
+  for (const isa of isas) expectEqual(await runOp(c, isa), { out }, isa)
 }
 
 describe('quantize', () => {

@@ -1,4 +1,4 @@
-import { describe, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { GraphBuilder, Rope } from '../../src/graph/builder.js'
 import { matrix } from '../reference/matrix.js'
 import { expectEqual, expectReference, isas, runOp } from '../support/run-op.js'
@@ -23,8 +23,9 @@ const absolute = 2 ** -22
 describe('rope', () => {
   for (const pairing of ['half', 'interleaved'] as const) {
     it(`rotates whole heads and parts of them, pairing ${pairing}`, async () => {
-      for (const [headDim, pairs] of [[2, 1], [6, 3], [8, 4], [16, 8], [18, 9], [34, 17], [40, 20], [64, 32], [128, 64], [256, 128],
-        [8, 3], [16, 4], [64, 9], [67, 33], [128, 16]] as const) {
+      const whole = [2, 6, 8, 16, 18, 34, 40, 64, 128, 256].map((headDim) => [headDim, headDim / 2] as const)
+      const parts = [[8, 3], [16, 4], [64, 9], [67, 33], [128, 16]] as const
+      for (const [headDim, pairs] of [...whole, ...parts]) {
         for (const heads of [1, 3]) {
           const inputs = { x: random(5, headDim * heads, headDim) }
           await expectReference({ inputs, build: build(headDim * heads, ropeOf(headDim, pairs, pairing)) }, { absolute })
@@ -55,8 +56,7 @@ describe('rope', () => {
     for (const isa of isas) {
       const { data } = (await runOp({ inputs: { x }, build: build(24, ropeOf(8, 4, 'half')) }, isa)).out!
       // Head 1 is 8 … 15, and 9 belongs to 13.
-      const nan = [24 + 9, 24 + 13]
-      expectEqual({ out: matrix(1, 48, (_, i) => +Number.isNaN(data[i]!)) }, { out: matrix(1, 48, (_, i) => +nan.includes(i)) }, isa)
+      expect([...data.keys()].filter((i) => Number.isNaN(data[i])), isa).toEqual([24 + 9, 24 + 13])
     }
   })
 })

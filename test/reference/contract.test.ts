@@ -47,7 +47,8 @@ describe('the contract in TypeScript', () => {
       }
     }
     // 1 + 2^-24 is a tie in f32; what float64 cannot hold beside it decides.
-    expect(fma(1 + 2 ** -23, 1 - 2 ** -23, 2 ** -24)).toBe(rounded((exact(1 + 2 ** -23) * exact(1 - 2 ** -23)) + (exact(2 ** -24) << 149n)))
+    const [up, down, tie] = [1 + 2 ** -23, 1 - 2 ** -23, 2 ** -24]
+    expect(fma(up, down, tie)).toBe(rounded(exact(up) * exact(down) + (exact(tie) << 149n)))
     expect(fma(2 ** -60, 2 ** -60, 1 + 2 ** -23)).toBe(1 + 2 ** -23)
   })
 

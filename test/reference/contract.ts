@@ -86,7 +86,7 @@ function integersOf(type: TensorTypeName, bytes: Uint8Array): IntegerBlock {
       const scale = (j: number) => (j < 4 ? packed(j) & 63 : (packed(j + 4) & 15) | ((packed(j - 4) >> 6) << 4))
       const min = (j: number) => (j < 4 ? packed(j + 4) & 63 : (packed(j + 4) >> 4) | ((packed(j) >> 6) << 4))
       const quant = (i: number) => (view.getUint8(16 + 32 * (i >> 6) + (i & 31)) >> (i & 32 ? 4 : 0)) & 15
-      return { d: f16(view, 0), dmin: f16(view, 2), sub: 32, quants: quantsOf(quant), scales: eight.map(scale), mins: eight.map(min) }
+      return { ...plain, dmin: f16(view, 2), quants: quantsOf(quant), scales: eight.map(scale), mins: eight.map(min) }
     }
     case 'q6_k': {
       const quant = (i: number) => {
@@ -108,7 +108,8 @@ export function integerLinear(x: Matrix, type: TensorTypeName, bytes: Uint8Array
   const { blockValues, blockBytes, activations } = tensorTypes[type]
   const perRow = x.width / blockValues
   const nBlocks = bytes.length / blockBytes
-  const blocks = Array.from({ length: nBlocks }, (_, b) => integersOf(type, bytes.subarray(b * blockBytes, (b + 1) * blockBytes)))
+  const blockAt = (b: number) => integersOf(type, bytes.subarray(b * blockBytes, (b + 1) * blockBytes))
+  const blocks = Array.from({ length: nBlocks }, (_, b) => blockAt(b))
   const rows = Array.from({ length: x.rows }, (_, t) => quantizeRow(row(x, t), activations === 'a8_32' ? 32 : 256))
   return matrix(x.rows, nBlocks / perRow, (t, o) => {
     const { values, scales } = rows[t]!

@@ -92,7 +92,8 @@ export async function runOp(c: OpCase, isa: string): Promise<Outputs> {
   const { plan } = compileOp(c)
   const { rows, starts, tokens, steps } = layout(c)
   const batchTokens = Math.max(1, ...steps.map((step) => step.reduce((sum, [, n]) => sum + n, 0)))
-  const options = { threads: c.threads ?? 1, isa, kvType: c.kvType ?? 'f32', cacheTokens: 4096, batchTokens, maxQueue: 1, mmap: true }
+  const { threads = 1, kvType = 'f32' } = c
+  const options = { threads, isa, kvType, cacheTokens: 4096, batchTokens, maxQueue: 1, mmap: true }
   const engine = await callNative(() => native().createEngine(JSON.stringify(plan), null, options))
   try {
     const outputs: Record<string, Matrix> = {}
