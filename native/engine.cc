@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #include <algorithm>
+#include <set>
 
 namespace infernode {
 
@@ -36,6 +37,8 @@ Result<std::shared_ptr<Engine>> Engine::make(std::shared_ptr<const Plan> plan, s
   INFERNODE_ASSIGN(executable, load_on_cpu(engine->plan_, mappings, options.map_files, limits, options.isa));
   engine->executable_ = std::move(executable);
   engine->memory_ = engine->executable_->memory_use();
+  engine->isa_ = engine->executable_->isa();
+  engine->backend_name_ = engine->executable_->backend_name();
   engine->publish_stats();
   return engine;
 }
@@ -105,6 +108,11 @@ void Engine::close(std::function<void()> closed) {
   signal_->ring();
 }
 
+void Engine::abandon() {
+  Lock lock(inbox_mutex_);
+  if (executable_) executable_->abandon();
+}
+
 // ---- On the driver thread ----
 
 void Engine::finish_closing() {
@@ -112,12 +120,20 @@ void Engine::finish_closing() {
   for (auto& sequence : scheduler_.take_all()) sequence->fail(error(ErrorCode::kDisposed, {"model"}));
   for (auto& [id, manual] : manual_) cache_.release(manual.second);
   manual_.clear();
+  {
+    Lock lock(stats_mutex_);
+    stats_ = {};
+  }
+  // JavaScript may hold on to the engine; its memory does not wait for that.
+  std::unique_ptr<Executable> executable;
   std::vector<std::function<void()>> closed;
   {
     Lock lock(inbox_mutex_);
     closed_for_good_ = true;
     closed.swap(closed_);
+    executable = std::move(executable_);
   }
+  executable.reset();
   for (auto& call : closed) call();
 }
 
@@ -216,7 +232,12 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
   positions_.clear();
   sequences_.clear();
   size_t n_tokens = 0;
-  for (const EvaluatePart& part : parts) n_tokens += part.tokens.size();
+  std::set<int64_t> named_once;
+  for (const EvaluatePart& part : parts) {
+    n_tokens += part.tokens.size();
+    if (!named_once.insert(part.sequence).second)
+      return error(ErrorCode::kInvalidArgument, {"batch", "every sequence once", std::to_string(part.sequence) + " twice"});
+  }
   if (n_tokens > options_.batch_tokens)
     return error(ErrorCode::kInvalidArgument, {"batch", "at most " + std::to_string(options_.batch_tokens) + " tokens", std::to_string(n_tokens)});
   for (const EvaluatePart& part : parts) {
@@ -224,14 +245,16 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
     auto& [computed, tables] = manual_[part.sequence];
     const size_t end = computed + part.tokens.size();
     if (end > context_length()) return error(ErrorCode::kPromptTooLong, {std::to_string(end), std::to_string(context_length())});
-    if (!cache_.extend(tables, computed, end))
+    if (!cache_.extend(tables, computed, end)) {
+      for (const EvaluatePart& p : parts)
+        if (auto found = manual_.find(p.sequence); found != manual_.end() && found->second.first == 0) forget(p.sequence);
       return error(ErrorCode::kCacheTooSmall, {std::to_string(end), std::to_string(options_.cache_tokens)});
+    }
     sequences_.push_back({tokens_.size(), part.tokens.size(), computed, tables.pages()});
     for (size_t i = 0; i < part.tokens.size(); i++) {
       tokens_.push_back(part.tokens[i]);
       positions_.push_back(static_cast<int32_t>(computed + i));
     }
-    computed = end;
   }
   for (size_t i = 0; i < plan_->inputs.size(); i++) {
     const PlanPort& port = plan_->inputs[i];
@@ -263,6 +286,7 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
       if (value.rows == RowsOf::kOutputs) executable_->read(i, n, named[i].data.data() + first * value.width);
     }
   }
+  for (const EvaluatePart& part : parts) manual_[part.sequence].first += part.tokens.size();
   return named;
 }
 

@@ -74,7 +74,7 @@ class Engine {
   // All requests end with kDisposed, memory is freed, then `closed` is called (driver thread, or at once if closed before).
   void close(std::function<void()> closed = nullptr);
   // Nobody waits for the running step any more.
-  void abandon() { executable_->abandon(); }
+  void abandon();
 
   // On the driver thread.
   // Runs one step. True: there is more to do.
@@ -89,8 +89,8 @@ class Engine {
   const Plan& plan() const { return *plan_; }
   const EngineOptions& options() const { return options_; }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
-  const char* isa() const { return executable_->isa(); }
-  const char* backend_name() const { return executable_->backend_name(); }
+  const char* isa() const { return isa_; }
+  const char* backend_name() const { return backend_name_; }
   const MemoryUse& memory_use() const { return memory_; }
   const std::shared_ptr<Signal>& signal() const { return signal_; }
   // The most tokens that a prompt and its answer may have.
@@ -117,7 +117,8 @@ class Engine {
   const std::shared_ptr<const Tokenizer> tokenizer_;
   const EngineOptions options_;
   const std::shared_ptr<Signal> signal_;
-  std::unique_ptr<Executable> executable_;
+  std::unique_ptr<Executable> executable_;  // null when closed for good; then only with inbox_mutex_
+  const char *isa_ = "", *backend_name_ = "";
   MemoryUse memory_{};
   std::atomic<uint64_t> next_id_{1}, computed_tokens_{0};
   std::atomic<bool> closing_{false};

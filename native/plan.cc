@@ -222,10 +222,12 @@ Status decode_kv(const json::Value& kv, Plan& plan) {
   return {};
 }
 
-Status decode_ports(const json::Value& list, const char* field, const Plan& plan, std::vector<PlanPort>& out) {
+Status decode_ports(const json::Value& list, const char* field, bool fed, const Plan& plan, std::vector<PlanPort>& out) {
   for (json::Value entry : list.elements()) {
     INFERNODE_ASSIGN(value, whole(entry, "value", 0, static_cast<int64_t>(plan.values.size()) - 1));
     if (plan.values[static_cast<size_t>(value)].type != TensorType::kF32) return invalid(field, "inputs and outputs are f32");
+    // There is room for fewer rows of outputs than a step has tokens.
+    if (fed && plan.values[static_cast<size_t>(value)].rows != RowsOf::kTokens) return invalid(field, "inputs have rows of tokens");
     out.push_back({entry.get("name").string(), static_cast<ValueId>(value)});
   }
   return {};
@@ -312,8 +314,8 @@ Result<Plan> decode_plan(std::string_view json) {
   INFERNODE_ASSIGN(head, whole(root, "headStep", 0, static_cast<int64_t>(plan.steps.size())));
   plan.head_step = static_cast<size_t>(head);
   INFERNODE_TRY(check_head(plan));
-  INFERNODE_TRY(decode_ports(root.get("inputs"), "inputs", plan, plan.inputs));
-  INFERNODE_TRY(decode_ports(root.get("outputs"), "outputs", plan, plan.outputs));
+  INFERNODE_TRY(decode_ports(root.get("inputs"), "inputs", true, plan, plan.inputs));
+  INFERNODE_TRY(decode_ports(root.get("outputs"), "outputs", false, plan, plan.outputs));
   if (const ValueId logits = plan.logits(); logits >= 0) {
     const PlanValue& value = plan.values[static_cast<size_t>(logits)];
     if (value.rows != RowsOf::kOutputs || value.width != plan.vocab_size) return invalid("outputs.logits", "not [outputs, vocabSize]");

@@ -22,9 +22,12 @@ Status Scheduler::add(std::unique_ptr<Sequence>& sequence) {
     }
     return error(ErrorCode::kCacheTooSmall, {std::to_string(sequence->capacity()), std::to_string(low)});
   }
-  if (waiting_.size() >= max_queue_) return error(ErrorCode::kQueueFull, {std::to_string(waiting_.size())});
   waiting_.push_back(std::move(sequence));
-  return {};
+  admit();
+  if (waiting_.size() <= max_queue_) return {};
+  sequence = std::move(waiting_.back());
+  waiting_.pop_back();
+  return error(ErrorCode::kQueueFull, {std::to_string(waiting_.size())});
 }
 
 void Scheduler::release(Sequence& sequence) {

@@ -24,7 +24,8 @@ class Scheduler {
  public:
   Scheduler(KvCache& cache, size_t batch_tokens, size_t max_queue) : cache_(cache), batch_tokens_(batch_tokens), max_queue_(max_queue) {}
 
-  // Fails with kQueueFull, or kCacheTooSmall if it could never run. The sequence is then still the caller's to fail.
+  // Fails with kQueueFull, or kCacheTooSmall if it could never run. The sequence is then still the caller's to fail. What has
+  // room in the cache does not wait, so it does not count as waiting.
   Status add(std::unique_ptr<Sequence>& sequence);
   // Takes a sequence out, waiting or running, and gives its pages back; null if there is none of that id.
   std::unique_ptr<Sequence> remove(uint64_t id);

@@ -326,10 +326,8 @@ Napi::Value dispose(const Napi::CallbackInfo& info, const SharedHandle& handle) 
   return pending.promise();
 }
 
-Napi::Value wrap(Napi::Env env, const std::shared_ptr<Engine>& engine, Runtime* runtime) {
-  auto handle = std::make_shared<Handle>();
-  handle->engine = engine;
-  handle->runtime = runtime;
+Napi::Value wrap(Napi::Env env, const SharedHandle& handle) {
+  const std::shared_ptr<Engine>& engine = handle->engine;
   Environment::of(env).own(engine);
   handle->report(env);
   Napi::Object object = Napi::Object::New(env);
@@ -378,14 +376,18 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   Runtime* shared = runtime->get();
   if (options.threads == 0) options.threads = shared->default_threads();
 
-  Pending<std::shared_ptr<Engine>> pending(
-      env, [shared](Napi::Env env, std::shared_ptr<Engine>& engine) { return wrap(env, engine, shared); });
+  // A handle from the start: if the isolate ends before it arrives, the engine closes.
+  Pending<SharedHandle> pending(env, [](Napi::Env env, SharedHandle& handle) { return wrap(env, handle); });
   shared->loading().add([json = std::move(json), tokenizer, options, shared, pending] {
     auto plan = decode_plan(json);
     if (!plan) return pending.settle(plan.error());
     auto engine = Engine::make(std::make_shared<const Plan>(std::move(*plan)), tokenizer, options, shared->mappings(), shared->signal());
-    if (engine) shared->add(*engine);
-    pending.settle(std::move(engine));
+    if (!engine) return pending.settle(engine.error());
+    auto handle = std::make_shared<Handle>();
+    handle->engine = std::move(*engine);
+    handle->runtime = shared;
+    shared->add(handle->engine);
+    pending.settle(std::move(handle));
   });
   return pending.promise();
 }
