@@ -40,7 +40,7 @@ describe('elementwise ops', () => {
       }
     })
 
-    it(`${name} gives the same in place of an operand, and through several threads`, async () => {
+    it(`${name} gives the same in place of an operand, in simpler ops, and through several threads`, async () => {
       const inputs = { a: scaled(70, 67, 3), b: scaled(70, 67, 4) }
       const c = {
         inputs,
@@ -57,6 +57,7 @@ describe('elementwise ops', () => {
         const expected = await runOp(plain, isa)
         expectClose(await runOp(c, isa), expected, {}, isa)
         expectClose(await runOp({ ...c, threads: 2 }, isa), expected, {}, isa)
+        expectClose(await runOp({ ...plain, form: 'decomposed' }, isa), expected, {}, isa)
       }
     })
 
