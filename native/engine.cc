@@ -211,16 +211,16 @@ Status Engine::examine_outputs(ThreadPool& pool) {
   for (size_t first = 0; first < outputs_.size(); first += executable_->max_outputs()) {
     Slice slice{*this, first, std::min(executable_->max_outputs(), outputs_.size() - first)};
     INFERNODE_TRY(executable_->run_head(step, output_rows_.data() + first, slice.n, pool, options_.threads));
-    const auto examine = [](void* context, int, Barrier& barrier) {
+    const auto examine = [](void* context, size_t, size_t begin, size_t end, int) {
       Slice& s = *static_cast<Slice*>(context);
-      for (size_t i = barrier.claim(1, s.n); i < s.n; i = barrier.claim(1, s.n)) {
+      Executable& executable = *s.engine.executable_;
+      for (size_t i = begin; i < end; i++) {
         const OutputRow& output = s.engine.outputs_[s.first + i];
-        Executable& executable = *s.engine.executable_;
         output.sequence->examine(output.position, executable.logits(i), s.engine.plan_->vocab_size, executable.host_kernels());
       }
     };
-    pool.run(static_cast<int>(std::min<size_t>({slice.n, static_cast<size_t>(options_.threads), static_cast<size_t>(pool.size())})), examine,
-             &slice);
+    const ThreadPool::Section rows{slice.n, 1};
+    pool.run(slice.n == 1 ? 1 : options_.threads, &rows, 1, examine, &slice);
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// The compute threads and their barrier. Everything here is about waiting: cheaply when all threads have a core of their own,
-// and without stealing the core of the very thread that is waited for when they have not.
+// The compute threads. Everything here is about waiting: cheaply when all threads have a core of their own, and without stealing
+// the core of the very thread that is waited for when they have not.
 #include "thread_pool.h"
 
 #include <algorithm>
@@ -56,62 +56,23 @@ void set_float_environment() {
 #endif
 }
 
-Barrier::Barrier(int max_threads) {
+ThreadPool::ThreadPool() {
   const double turns = measure_turns();
   longest_ = static_cast<uint32_t>(turns * kLongestSpinMicroseconds);
   shortest_ = std::max<uint32_t>(1, static_cast<uint32_t>(turns * kShortestSpinMicroseconds));
-  patience_.assign(static_cast<size_t>(max_threads), {longest_});
-}
-
-// Nobody else is in the barrier: the last run ended with a meeting of its threads, after which they only read `phase_`.
-void Barrier::start(int n_threads) {
-  n_threads_ = static_cast<uint32_t>(n_threads);
-  claimed_.store(0, std::memory_order_relaxed);
-}
-
-void Barrier::wait(int thread) {
-  const uint32_t n = n_threads_;  // before arriving: afterwards a next run may set it
-  if (n == 1) {
-    claimed_.store(0, std::memory_order_relaxed);
-    return;
-  }
-  const uint32_t phase = phase_.load(std::memory_order_relaxed);  // cannot change before we have arrived
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == n) {
-    arrived_.store(0, std::memory_order_relaxed);
-    claimed_.store(0, std::memory_order_relaxed);
-    // Sequentially consistent, as in await(): either we see the sleeper, or it sees the new phase.
-    phase_.store(phase + 1, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) phase_.notify_all();
-    return;
-  }
-  await(phase_, phase, sleepers_, patience_[static_cast<size_t>(thread)]);
-}
-
-// A spin that succeeds lets the next one last a little longer, one that fails lets it last half as long: with fewer cores than
-// threads, or a busy neighbour, most waits soon go to sleep almost at once.
-void Barrier::await(const std::atomic<uint32_t>& word, uint32_t old, std::atomic<uint32_t>& sleepers, Patience& patience) {
-  for (uint32_t turn = 0; turn < patience.turns; turn++) {
-    if (word.load(std::memory_order_acquire) != old) {
-      patience.turns = std::min(longest_, patience.turns + longest_ / 16 + 1);
-      return;
-    }
-    pause();
-  }
-  patience.turns = std::max(shortest_, patience.turns / 2);
-  sleepers.fetch_add(1, std::memory_order_seq_cst);
-  while (word.load(std::memory_order_seq_cst) == old) word.wait(old, std::memory_order_seq_cst);
-  sleepers.fetch_sub(1, std::memory_order_relaxed);
+  patience_ = {longest_};
 }
 
 Result<std::unique_ptr<ThreadPool>> ThreadPool::make(int threads) {
   if (threads < 1 || threads > 1024)
     return error(ErrorCode::kInvalidArgument, {"threads", "1 to 1024", std::to_string(threads)});
-  std::unique_ptr<ThreadPool> pool(new ThreadPool(threads));
+  std::unique_ptr<ThreadPool> pool(new ThreadPool);
+  pool->limit_.store(static_cast<uint32_t>(threads));
   for (int number = 1; number < threads; number++) {
     auto worker = std::make_unique<Worker>();
     worker->pool = pool.get();
     worker->number = number;
-    worker->patience = {pool->barrier_.longest_};
+    worker->patience = {pool->longest_};
     if (!worker->thread.start(&ThreadPool::work, worker.get(), "infernode"))
       return error(ErrorCode::kOutOfMemory, {"compute thread " + std::to_string(number + 1) + " (the system grants no more)", "The"});
     pool->workers_.push_back(std::move(worker));
@@ -120,40 +81,113 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::make(int threads) {
 }
 
 ThreadPool::~ThreadPool() {
-  body_ = nullptr;
-  for (auto& worker : workers_) {
-    worker->runs.fetch_add(1, std::memory_order_seq_cst);
-    worker->runs.notify_one();
-    worker->thread.join();
-  }
+  stop_.store(true, std::memory_order_seq_cst);
+  bell_.fetch_add(1, std::memory_order_seq_cst);
+  bell_.notify_all();
+  limit_.store(UINT32_MAX, std::memory_order_seq_cst);
+  limit_.notify_all();
+  for (auto& worker : workers_) worker->thread.join();
 }
 
-void ThreadPool::run(int n_threads, Body body, void* context) {
+void ThreadPool::run(int n_threads, const Section* sections, size_t n_sections, Body body, void* context) {
   n_threads = std::clamp(n_threads, 1, size());
-  barrier_.start(n_threads);
-  if (n_threads == 1) return body(context, 0, barrier_);
+  if (n_threads == 1) {
+    for (size_t s = 0; s < n_sections; s++)
+      if (sections[s].items > 0) body(context, s, 0, sections[s].items, 0);
+    return;
+  }
+  if (limit_.load(std::memory_order_relaxed) != static_cast<uint32_t>(n_threads)) {
+    limit_.store(static_cast<uint32_t>(n_threads), std::memory_order_seq_cst);
+    limit_.notify_all();
+  }
+  sections_ = sections;
+  n_sections_ = n_sections;
   body_ = body;
   context_ = context;
-  for (int number = 1; number < n_threads; number++) {
-    Worker& worker = *workers_[static_cast<size_t>(number) - 1];
-    worker.runs.fetch_add(1, std::memory_order_seq_cst);
-    if (worker.asleep.load(std::memory_order_seq_cst) > 0) worker.runs.notify_one();
-  }
-  body(context, 0, barrier_);
-  barrier_.wait(0);
+  n_threads_ = static_cast<uint64_t>(n_threads);
+  const uint32_t done = runs_done_.load(std::memory_order_relaxed);
+  open(0);
+  const auto finished = [&] { return runs_done_.load(std::memory_order_seq_cst) != done; };
+  while (!finished())
+    if (!do_piece(0)) rest(patience_, [&] { return offered(0) || finished(); });
 }
 
-// Between two runs a worker spins as briefly as between two ops, and then sleeps: a decoded token comes as several runs.
+// Offers the pieces of a section, or of the next one that has any; after the last one the run is over.
+void ThreadPool::open(size_t section) {
+  while (section < n_sections_ && sections_[section].items == 0) section++;
+  if (section == n_sections_) {
+    runs_done_.fetch_add(1, std::memory_order_seq_cst);
+  } else {
+    const Section& s = sections_[section];
+    section_ = section;
+    const size_t n_pieces = (s.items + s.grain - 1) / s.grain;
+    n_pieces_ = n_pieces;
+    unfinished_.store(n_pieces, std::memory_order_relaxed);
+    // From here on others may do all of it, and more: nothing above is ours to read any longer.
+    offer_.store(n_threads_ << 32 | n_pieces, std::memory_order_seq_cst);
+    // Who opened it takes the first piece itself; nobody needs to be woken for a section of one.
+    if (n_pieces == 1) return;
+  }
+  wake_sleepers();
+}
+
+bool ThreadPool::offered(int thread) const {
+  const uint64_t offer = offer_.load(std::memory_order_seq_cst);
+  return static_cast<uint32_t>(offer) != 0 && static_cast<uint64_t>(thread) < offer >> 32;
+}
+
+// Takes a piece and does it; false if there is none for this thread. Who does the last piece of a section opens the next one.
+bool ThreadPool::do_piece(int thread) {
+  uint64_t offer = offer_.load(std::memory_order_acquire);
+  do {
+    if (static_cast<uint32_t>(offer) == 0 || static_cast<uint64_t>(thread) >= offer >> 32) return false;
+  } while (!offer_.compare_exchange_weak(offer, offer - 1, std::memory_order_acq_rel, std::memory_order_acquire));
+  const Section& s = sections_[section_];
+  const size_t begin = (n_pieces_ - static_cast<uint32_t>(offer)) * s.grain;
+  body_(context_, section_, begin, std::min(begin + s.grain, s.items), thread);
+  if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) open(section_ + 1);
+  return true;
+}
+
+void ThreadPool::wake_sleepers() {
+  // Sequentially consistent with rest(): either we see the sleeper, or it sees what we have just stored.
+  if (sleepers_.load(std::memory_order_seq_cst) == 0) return;
+  bell_.fetch_add(1, std::memory_order_seq_cst);
+  bell_.notify_all();
+}
+
+// Spins, then sleeps until `ready`. A spin that succeeds lets the next one last a little longer, one that fails lets it last half as
+// long: with fewer cores than threads, or a busy neighbour, most waits soon go to sleep almost at once.
+template <class Ready>
+void ThreadPool::rest(Patience& patience, Ready ready) {
+  for (uint32_t turn = 0; turn < patience.turns; turn++) {
+    if (ready()) {
+      patience.turns = std::min(longest_, patience.turns + longest_ / 16 + 1);
+      return;
+    }
+    pause();
+  }
+  patience.turns = std::max(shortest_, patience.turns / 2);
+  sleepers_.fetch_add(1, std::memory_order_seq_cst);
+  for (uint32_t seen = bell_.load(std::memory_order_seq_cst); !ready(); seen = bell_.load(std::memory_order_seq_cst))
+    bell_.wait(seen, std::memory_order_seq_cst);
+  sleepers_.fetch_sub(1, std::memory_order_relaxed);
+}
+
 void ThreadPool::work(void* argument) {
   Worker& self = *static_cast<Worker*>(argument);
-  Barrier& barrier = self.pool->barrier_;
+  ThreadPool& pool = *self.pool;
   set_float_environment();
-  for (uint32_t seen = 0;; seen++) {
-    barrier.await(self.runs, seen, self.asleep, self.patience);
-    const Body body = self.pool->body_;
-    if (!body) return;
-    body(self.pool->context_, self.number, barrier);
-    barrier.wait(self.number);
+  while (!pool.stop_.load(std::memory_order_seq_cst)) {
+    if (const uint32_t limit = pool.limit_.load(std::memory_order_seq_cst); static_cast<uint32_t>(self.number) >= limit) {
+      pool.limit_.wait(limit, std::memory_order_seq_cst);
+      continue;
+    }
+    if (pool.do_piece(self.number)) continue;
+    pool.rest(self.patience, [&] {
+      return pool.offered(self.number) || pool.stop_.load(std::memory_order_seq_cst) ||
+             static_cast<uint32_t>(self.number) >= pool.limit_.load(std::memory_order_seq_cst);
+    });
   }
 }
 

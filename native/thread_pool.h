@@ -1,4 +1,4 @@
-// The compute threads: one pool per driver, all of them walking a step together, asleep when there is none.
+// The compute threads: they share out the work of a run, section by section, and sleep when there is none.
 #pragma once
 
 #include <atomic>
@@ -16,48 +16,19 @@ namespace infernode {
 // Every thread that computes calls it once; the pool's own threads do so themselves.
 void set_float_environment();
 
-// Where the threads of one ThreadPool::run() meet and share out work. Between two meetings lies one step.
-class Barrier {
- public:
-  // Returns when all threads of the run have called it. What any of them wrote before is visible to all of them after.
-  // `thread` is the caller's number in the run. A wait spins briefly, then sleeps.
-  void wait(int thread);
-
-  // Claims up to `grain` (at least 1) of the items [0, n) and returns the first; n or more: none are left. The claimed range
-  // ends at min(begin + grain, n). All threads of a step pass the same n. Each meeting starts a new count: its last arriver
-  // resets it, when nobody can be claiming and nobody has left yet.
-  size_t claim(size_t grain, size_t n) {
-    const size_t begin = claimed_.fetch_add(grain, std::memory_order_relaxed);
-    return begin < n ? begin : n;
-  }
-
- private:
-  friend class ThreadPool;
-
-  // How long a thread spins before it sleeps, in turns of the spin loop; see wait() for how it adapts. One cache line each.
-  struct alignas(64) Patience {
-    uint32_t turns;
-  };
-
-  explicit Barrier(int max_threads);
-  void start(int n_threads);
-  // Spins, then sleeps until `word` is no longer `old`. `sleepers` counts who must be woken.
-  void await(const std::atomic<uint32_t>& word, uint32_t old, std::atomic<uint32_t>& sleepers, Patience& patience);
-
-  std::vector<Patience> patience_;
-  uint32_t longest_;   // turns, measured when the pool is made
-  uint32_t shortest_;
-  alignas(64) std::atomic<size_t> claimed_{0};
-  alignas(64) std::atomic<uint32_t> arrived_{0};
-  alignas(64) std::atomic<uint32_t> phase_{0};
-  alignas(64) std::atomic<uint32_t> sleepers_{0};
-  uint32_t n_threads_ = 1;
-};
-
 // `threads` threads in all: the caller of run() is thread 0, the others belong to the pool. No thread runs when none is needed.
+//
+// A section ends when its work is done, not when all threads have met: a thread that has lost its core to a neighbour holds up the
+// others by the piece that it is working on at most, and one that comes late finds the section at hand.
 class ThreadPool {
  public:
-  using Body = void (*)(void* context, int thread, Barrier& barrier);
+  // A part of a run: items [0, items) in any order and partition; then the next section. `grain` (at least 1) items are a piece.
+  struct Section {
+    size_t items;
+    size_t grain;
+  };
+  // Does the items [begin, end) of a section. `thread` is a number below n_threads that nobody else has at the same time.
+  using Body = void (*)(void* context, size_t section, size_t begin, size_t end, int thread);
 
   // threads: 1 to 1024. OUT_OF_MEMORY if the system grants no more threads.
   static Result<std::unique_ptr<ThreadPool>> make(int threads);
@@ -67,27 +38,55 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(context, thread, barrier) on n_threads threads at once (1 to size(); more counts as size()) and returns when
-  // all have returned. One caller at a time. Every thread must call barrier.wait() equally often.
-  void run(int n_threads, Body body, void* context);
+  // Does all sections, one after another, on n_threads threads (1 to size(); more counts as size()). What a section wrote is seen
+  // by the next one and by the caller. One caller at a time. A section has fewer than 2^32 pieces.
+  void run(int n_threads, const Section* sections, size_t n_sections, Body body, void* context);
 
  private:
+  // How long a thread spins before it sleeps, in turns of the spin loop; see rest() for how it adapts.
+  struct Patience {
+    uint32_t turns = 0;
+  };
   struct alignas(64) Worker {
     ThreadPool* pool;
     int number;
-    std::atomic<uint32_t> runs{0};  // how many runs it was called to
-    std::atomic<uint32_t> asleep{0};
-    Barrier::Patience patience;  // for the next run, apart from that within one: a long pause says nothing about the ops
+    Patience patience;
     StartedThread thread;
   };
 
-  explicit ThreadPool(int threads) : barrier_(threads) {}
+  ThreadPool();
   static void work(void* worker);
+  bool do_piece(int thread);
+  void open(size_t section);
+  void wake_sleepers();
+  bool offered(int thread) const;
+  template <class Ready>
+  void rest(Patience& patience, Ready ready);
 
-  Barrier barrier_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  Body body_ = nullptr;  // of the run in progress; nullptr in a call to a worker means: leave
+  Patience patience_;  // of thread 0
+  uint32_t longest_;   // turns, measured when the pool is made
+  uint32_t shortest_;
+
+  // The work at hand. Written by who opens a section, before the offer; read by who has taken a piece of it. It cannot change
+  // before that piece is done.
+  const Section* sections_ = nullptr;
+  size_t n_sections_ = 0;
+  size_t section_ = 0;
+  size_t n_pieces_ = 0;
+  Body body_ = nullptr;
   void* context_ = nullptr;
+  uint64_t n_threads_ = 1;
+
+  // n_threads << 32 | pieces of this section that nobody has taken. Taking one is the only way into a run, so a thread that slept
+  // through a run, or holds an offer of long ago, can do no harm: what it takes is always a piece of the section at hand.
+  alignas(64) std::atomic<uint64_t> offer_{0};
+  alignas(64) std::atomic<uint64_t> unfinished_{0};  // pieces of this section
+  alignas(64) std::atomic<uint32_t> runs_done_{0};
+  alignas(64) std::atomic<uint32_t> bell_{0};      // what threads without work sleep on
+  std::atomic<uint32_t> sleepers_{0};
+  alignas(64) std::atomic<uint32_t> limit_{1};     // threads of the latest run: the others sleep on this
+  std::atomic<bool> stop_{false};
 };
 
 }  // namespace infernode

@@ -1,4 +1,4 @@
-// The cpu backend: binds a plan's ops to the kernels of one ISA variant and walks them with all threads together.
+// The cpu backend: binds a plan's ops to the kernels of one ISA variant and has the compute threads share out their work.
 #include "backend.h"
 
 #include <algorithm>
@@ -234,10 +234,10 @@ class CpuExecutable final : public Executable {
     batch_.cache = cache_;
   }
 
-  // One op, ready to be shared out.
+  // A section of a run: one phase of one op.
   struct Work {
     const BoundOp* op;
-    size_t items, merge_items;
+    bool merges;
   };
 
   template <class Op>
@@ -256,16 +256,16 @@ class CpuExecutable final : public Executable {
 
     size_t scratch = 0, shared = 0;
     work_.clear();
+    sections_.clear();
     for (size_t i = first; i < last; i++)
       std::visit(
           [&](const auto& op) {
             if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) {
               const auto& kernel = kernel_of(op);
-              Work work{&ops_[i], kernel.items(op, batch_), kernel.merge_items ? kernel.merge_items(op, batch_) : 0};
-              if (work.items == 0 && work.merge_items == 0) return;
               if (kernel.scratch_bytes) scratch = std::max(scratch, kernel.scratch_bytes(op, batch_));
               if (kernel.shared_bytes) shared = std::max(shared, kernel.shared_bytes(op, batch_));
-              work_.push_back(work);
+              add_section(kernel.items(op, batch_), {&ops_[i], false});
+              if (kernel.merge_items) add_section(kernel.merge_items(op, batch_), {&ops_[i], true});
             }
           },
           ops_[i]);
@@ -280,45 +280,36 @@ class CpuExecutable final : public Executable {
     }
     batch_.shared = workspace_.data();
     thread_scratch_ = workspace_.data() + shared;
-    cut_after_.store(SIZE_MAX, std::memory_order_relaxed);
 
-    pool.run(n_threads, [](void* self, int thread, Barrier& barrier) { static_cast<CpuExecutable*>(self)->walk(thread, barrier); }, this);
+    pool.run(
+        n_threads, sections_.data(), sections_.size(),
+        [](void* self, size_t section, size_t begin, size_t end, int thread) {
+          static_cast<CpuExecutable*>(self)->do_piece(section, {begin, end}, thread);
+        },
+        this);
     if (abandoned_.load(std::memory_order_relaxed)) return error(ErrorCode::kAborted, {"The step"});
     return {};
   }
 
-  // What each thread does in a step: all walk the same list of ops, sharing out the items of each.
-  void walk(int thread, Barrier& barrier) {
-    std::byte* scratch = thread_scratch_ + scratch_bytes_ * static_cast<size_t>(thread);
-    for (size_t i = 0; i < work_.size(); i++) {
-      const Work& work = work_[i];
-      std::visit(
-          [&](const auto& op) {
-            if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) {
-              const auto& kernel = kernel_of(op);
-              share_out(thread, barrier, work.items, [&](Range range) { kernel.run(op, batch_, range, scratch); });
-              if (work.merge_items) {
-                barrier.wait(thread);
-                share_out(thread, barrier, work.merge_items, [&](Range range) { kernel.merge(op, batch_, range, scratch); });
-              }
-            }
-          },
-          *work.op);
-      // Everybody must leave after the same op: thread 0 decides before the barrier, by the op's number, as a slow thread may
-      // read the decision of the next op already.
-      if (thread == 0 && abandoned_.load(std::memory_order_relaxed) && cut_after_.load(std::memory_order_relaxed) == SIZE_MAX)
-        cut_after_.store(i, std::memory_order_relaxed);
-      barrier.wait(thread);
-      if (cut_after_.load(std::memory_order_relaxed) <= i) return;
-    }
+  // Pieces small enough that a thread slowed down by a neighbour leaves its share to others, large enough to stream well.
+  void add_section(size_t items, Work work) {
+    if (items == 0) return;
+    work_.push_back(work);
+    sections_.push_back({items, std::max<size_t>(1, items / (batch_.n_threads * 8))});
   }
 
-  // Chunks small enough that a thread slowed down by a neighbour leaves its share to others, large enough to stream well.
-  template <class Run>
-  void share_out(int, Barrier& barrier, size_t items, Run run) {
-    const size_t grain = batch_.n_threads == 1 ? std::max<size_t>(items, 1) : std::max<size_t>(1, items / (batch_.n_threads * 8));
-    for (size_t begin = barrier.claim(grain, items); begin < items; begin = barrier.claim(grain, items))
-      run(Range{begin, std::min(begin + grain, items)});
+  void do_piece(size_t section, Range items, int thread) {
+    if (abandoned_.load(std::memory_order_relaxed)) return;  // nobody will look at the results
+    std::byte* scratch = thread_scratch_ + scratch_bytes_ * static_cast<size_t>(thread);
+    const Work& work = work_[section];
+    std::visit(
+        [&](const auto& op) {
+          if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) {
+            const auto& kernel = kernel_of(op);
+            (work.merges ? kernel.merge : kernel.run)(op, batch_, items, scratch);
+          }
+        },
+        *work.op);
   }
 
   std::shared_ptr<const Plan> plan_;
@@ -335,10 +326,10 @@ class CpuExecutable final : public Executable {
   Batch batch_;
   std::vector<KvSequence> sequences_;
   std::vector<Work> work_;
+  std::vector<ThreadPool::Section> sections_;  // of each work
   size_t scratch_bytes_ = 0;
   std::byte* thread_scratch_ = nullptr;
   std::atomic<bool> abandoned_{false};
-  std::atomic<size_t> cut_after_{SIZE_MAX};
 };
 
 }  // namespace

@@ -75,12 +75,13 @@ Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, dou
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2));
     do {
       const auto begin = Clock::now();
+      const ThreadPool::Section shares{static_cast<size_t>(threads), 1};
       pool.run(
-          threads,
-          [](void* context, int thread, Barrier&) {
+          threads, &shares, 1,
+          [](void* context, size_t, size_t share, size_t, int) {
             Round& r = *static_cast<Round*>(context);
-            const size_t share = r.data.size() / static_cast<size_t>(r.threads) & ~size_t{63};
-            r.sink += r.read ? r.kernels.read_probe(r.data.data() + share * static_cast<size_t>(thread), share) : r.kernels.int8_probe(kMacs);
+            const size_t bytes = r.data.size() / static_cast<size_t>(r.threads) & ~size_t{63};
+            r.sink += r.read ? r.kernels.read_probe(r.data.data() + bytes * share, bytes) : r.kernels.int8_probe(kMacs);
           },
           &round);
       const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();

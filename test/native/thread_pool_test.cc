@@ -1,4 +1,4 @@
-// The thread pool under load: every step whole, every item once, whatever the number of cores.
+// The thread pool under load: every section whole, every item once, whatever the number of cores.
 #include "thread_pool.h"
 
 #include <doctest/doctest.h>
@@ -6,12 +6,14 @@
 #include <chrono>
 #include <cstring>
 #include <ctime>
+#include <thread>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 using namespace infernode;
+using Section = ThreadPool::Section;
 
 namespace {
 
@@ -21,81 +23,96 @@ std::unique_ptr<ThreadPool> make_pool(int threads) {
   return std::move(*pool);
 }
 
-// Each step adds 1 to every item, in pieces that any thread may take; a step reads what others wrote in the one before.
+// Each section adds 1 to every item, in pieces that any thread may take; it reads what others wrote in the one before.
 struct Steps {
   static constexpr size_t kItems = 37;
-  int n_steps;
-  size_t grain;
   std::vector<int> items[2] = {std::vector<int>(kItems, 0), std::vector<int>(kItems, 0)};
+  size_t first = 0;  // sections done in earlier runs
 
-  static void walk(void* context, int thread, Barrier& barrier) {
+  static void work(void* context, size_t section, size_t begin, size_t end, int) {
     auto& self = *static_cast<Steps*>(context);
-    for (int step = 0; step < self.n_steps; step++) {
-      const std::vector<int>& from = self.items[step % 2];
-      std::vector<int>& to = self.items[(step + 1) % 2];
-      for (size_t begin = barrier.claim(self.grain, kItems); begin < kItems; begin = barrier.claim(self.grain, kItems))
-        for (size_t i = begin; i < std::min(begin + self.grain, kItems); i++) to[i] = from[(i + 5) % kItems] + 1;
-      barrier.wait(thread);
-    }
+    const std::vector<int>& from = self.items[(self.first + section) % 2];
+    std::vector<int>& to = self.items[(self.first + section + 1) % 2];
+    for (size_t i = begin; i < end; i++) to[i] = from[(i + 5) % kItems] + 1;
+  }
+};
+
+struct Calls {
+  std::atomic<int> calls{0};
+  std::atomic<uint32_t> numbers{0};
+  static void count(void* context, size_t, size_t, size_t, int thread) {
+    static_cast<Calls*>(context)->calls++;
+    static_cast<Calls*>(context)->numbers |= 1u << thread;
   }
 };
 
 }  // namespace
 
-TEST_CASE("every item of every step is done once, and seen by the next step") {
+TEST_CASE("every item of every section is done once, and seen by the next section") {
   for (int threads = 1; threads <= 8; threads++) {
     auto pool = make_pool(threads);
     for (int n = 1; n <= threads; n++) {
-      Steps steps{threads == 8 ? 400 : 100, static_cast<size_t>(1 + n % 3)};
+      const std::vector<Section> sections(threads == 8 ? 400 : 100, Section{Steps::kItems, static_cast<size_t>(1 + n % 3)});
+      Steps steps;
       for (int run = 1; run <= 3; run++) {
-        pool->run(n, &Steps::walk, &steps);
-        const auto& last = steps.items[steps.n_steps % 2];
-        for (int item : last) REQUIRE(item == run * steps.n_steps);
+        pool->run(n, sections.data(), sections.size(), &Steps::work, &steps);
+        steps.first += sections.size();
+        for (int item : steps.items[steps.first % 2]) REQUIRE(item == run * static_cast<int>(sections.size()));
       }
     }
   }
 }
 
-TEST_CASE("thousands of short runs with changing numbers of threads all finish") {
+TEST_CASE("thousands of short runs with changing numbers of threads all finish, with thread numbers below what was asked for") {
   auto pool = make_pool(4);
-  struct Count {
-    std::atomic<int> calls{0};
-    std::atomic<uint32_t> numbers{0};
-  } count;
-  int expected = 0;
+  Calls calls;
   for (int i = 0; i < 5000; i++) {
     const int n = 1 + i % 4;
-    count.numbers = 0;
-    pool->run(n, [](void* context, int thread, Barrier&) {
-      static_cast<Count*>(context)->calls++;
-      static_cast<Count*>(context)->numbers |= 1u << thread;
-    }, &count);
-    expected += n;
-    REQUIRE(count.calls == expected);
-    REQUIRE(count.numbers == (1u << n) - 1);
+    const Section section{static_cast<size_t>(2 * n), 1};
+    calls.calls = 0;
+    calls.numbers = 0;
+    pool->run(n, &section, 1, &Calls::count, &calls);
+    REQUIRE(calls.calls == (n == 1 ? 1 : 2 * n));
+    REQUIRE(calls.numbers < 1u << n);
+  }
+}
+
+TEST_CASE("sections without items are passed over, and a run without any returns") {
+  for (int n : {1, 3}) {
+    auto pool = make_pool(3);
+    Calls calls;
+    const Section sections[] = {{0, 1}, {0, 1}, {5, 5}, {0, 1}};
+    pool->run(n, sections, 4, &Calls::count, &calls);
+    CHECK(calls.calls == 1);
+    pool->run(n, sections, 2, &Calls::count, &calls);
+    pool->run(n, nullptr, 0, &Calls::count, &calls);
+    CHECK(calls.calls == 1);
   }
 }
 
 TEST_CASE("a run with more threads than there are uses all, one with none uses the caller") {
   auto pool = make_pool(3);
   CHECK(pool->size() == 3);
-  for (const auto& [asked, expected] : {std::pair{100, 3}, {0, 1}, {-5, 1}}) {
-    std::atomic<int> calls{0};
-    pool->run(asked, [](void* context, int, Barrier&) { ++*static_cast<std::atomic<int>*>(context); }, &calls);
-    CHECK(calls == expected);
+  for (int asked : {100, 0, -5}) {
+    Calls calls;
+    const Section section{64, 1};
+    pool->run(asked, &section, 1, &Calls::count, &calls);
+    CHECK(calls.numbers < 8);
+    if (asked <= 0) CHECK(calls.numbers == 1);
   }
 }
 
-TEST_CASE("claims that a run leaves behind do not reach the next one") {
+TEST_CASE("a thread that is held up does not hold up the sections after its piece") {
   auto pool = make_pool(2);
-  for (int n : {1, 2})
-    for (int run = 0; run < 100; run++) {
-      std::atomic<size_t> done{0};
-      pool->run(n, [](void* context, int, Barrier& barrier) {
-        while (barrier.claim(1, 3) < 3) ++*static_cast<std::atomic<size_t>*>(context);
-      }, &done);
-      REQUIRE(done == 3);
-    }
+  struct Held {
+    std::atomic<int> done{0};
+  } held;
+  // One piece each: while the pool's thread sleeps, the caller alone finishes any number of sections.
+  const std::vector<Section> sections(1000, Section{1, 1});
+  pool->run(2, sections.data(), sections.size(), [](void* context, size_t, size_t, size_t, int) {
+    static_cast<Held*>(context)->done++;
+  }, &held);
+  CHECK(held.done == 1000);
 }
 
 TEST_CASE("impossible numbers of threads are refused") {
@@ -108,7 +125,10 @@ TEST_CASE("impossible numbers of threads are refused") {
 
 TEST_CASE("an idle pool takes no processor time") {
   auto pool = make_pool(4);
-  pool->run(4, [](void*, int, Barrier&) {}, nullptr);
+  Calls calls;
+  const Section section{16, 1};
+  pool->run(4, &section, 1, &Calls::count, &calls);
+  pool->run(2, &section, 1, &Calls::count, &calls);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   const std::clock_t before = std::clock();
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
@@ -121,10 +141,18 @@ TEST_CASE("workers round to nearest and keep denormals, whatever the program tha
   _mm_setcsr(before | 0x8040 | 0x6000);  // FTZ, DAZ, toward zero: new threads inherit it
   auto pool = make_pool(2);
   struct State {
-    unsigned of[2];
-  } state{};
-  pool->run(2, [](void* context, int thread, Barrier&) { static_cast<State*>(context)->of[thread] = _mm_getcsr(); }, &state);
-  CHECK((state.of[1] & 0xffc0) == 0x1f80);
+    std::atomic<unsigned> of_worker{0};
+    std::atomic<int> pieces{0};
+  } state;
+  // The caller's pieces wait until the worker has done one.
+  const Section section{2, 1};
+  pool->run(2, &section, 1, [](void* context, size_t, size_t, size_t, int thread) {
+    auto& s = *static_cast<State*>(context);
+    if (thread == 1) s.of_worker = _mm_getcsr();
+    s.pieces++;
+    while (s.pieces < 2) std::this_thread::yield();
+  }, &state);
+  CHECK((state.of_worker & 0xffc0) == 0x1f80);
   set_float_environment();
   CHECK((_mm_getcsr() & 0xffc0) == 0x1f80);
   _mm_setcsr(before);
