@@ -230,9 +230,7 @@ Napi::Value score(const Napi::CallbackInfo& info, const SharedHandle& handle) {
       alive->cancel_flags.erase(id);
       alive->report(env);
     }
-    Napi::Float32Array array = Napi::Float32Array::New(env, logprobs.size());
-    std::memcpy(array.Data(), logprobs.data(), logprobs.size() * sizeof(float));
-    return array;
+    return copy_to_js<Napi::Float32Array>(env, logprobs.data(), logprobs.size());
   });
   auto sink = std::make_shared<PromiseScoreSink>(pending);
   handle->runtime->requests().add([engine = handle->engine, id, ids = std::move(ids), sink, cancelled] {
@@ -277,11 +275,8 @@ Napi::Value evaluate(const Napi::CallbackInfo& info, const SharedHandle& handle)
   if (!arguments.status) return rejected(env, arguments.status.error());
   Pending<NamedOutputs> pending(env, [](Napi::Env env, NamedOutputs& outputs) -> Napi::Value {
     Napi::Object object = Napi::Object::New(env);
-    for (NamedRows& rows : outputs) {
-      Napi::Float32Array array = Napi::Float32Array::New(env, rows.data.size());
-      if (rows.data.size()) std::memcpy(array.Data(), rows.data.data(), rows.data.size() * sizeof(float));
-      object.Set(rows.name, array);
-    }
+    for (NamedRows& rows : outputs)
+      object.Set(rows.name, copy_to_js<Napi::Float32Array>(env, rows.data.data(), rows.data.size()));
     return object;
   });
   handle->runtime->on_driver(handle->engine->options().threads,

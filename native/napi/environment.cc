@@ -10,6 +10,13 @@ namespace {
 // A backlog (the event loop was busy) is handed over in pieces, so that it does not hold the loop in turn.
 constexpr std::chrono::milliseconds kLongestDelivery{2};
 
+// False in an isolate that is being terminated: Node empties its event loop once more then, but nothing can be called.
+bool can_run_javascript(napi_env env) {
+  napi_value global;
+  bool has;
+  return napi_get_global(env, &global) == napi_ok && napi_has_named_property(env, global, "undefined", &has) == napi_ok;
+}
+
 }  // namespace
 
 Mailbox::Mailbox(Napi::Env env) {
@@ -33,6 +40,7 @@ void Mailbox::post(Letter letter) {
 void Mailbox::deliver(napi_env env, napi_value, void* context, void*) {
   if (!env) return;
   const std::shared_ptr<Mailbox> self = *static_cast<std::shared_ptr<Mailbox>*>(context);
+  if (!can_run_javascript(env)) return self->close();
   std::vector<Letter> letters;
   {
     Lock lock(self->mutex_);

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -49,6 +50,15 @@ class Pending {
   };
   std::shared_ptr<State> state_;
 };
+
+// A copy as Array, one of Napi's typed arrays; undefined where the isolate is being terminated.
+template <class Array, class T>
+Napi::Value copy_to_js(Napi::Env env, const T* from, size_t n) {
+  Array array = Array::New(env, n);
+  if (array.IsEmpty()) return env.Undefined();
+  if (n) std::memcpy(array.Data(), from, n * sizeof(T));
+  return array;
+}
 
 // A promise that is rejected already.
 Napi::Value rejected(Napi::Env env, const Error& error);

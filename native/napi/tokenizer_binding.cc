@@ -1,7 +1,6 @@
 // Tokenizers for JavaScript: plain objects whose methods hold the tokenizer, so that a wrong `this` cannot reach native memory.
 #include "napi/tokenizer_binding.h"
 
-#include <cstring>
 
 #include "json.h"
 #include "napi/arguments.h"
@@ -15,13 +14,6 @@ using Shared = std::shared_ptr<const Tokenizer>;
 
 constexpr napi_type_tag kTokenizerTag = {0x6b1f5a9e0c2d4e71, 0x9a3c7d20e5f84b16};
 constexpr size_t kMaxIds = size_t{1} << 28;
-
-template <class Typed, class T>
-Typed typed_array(Napi::Env env, const std::vector<T>& from) {
-  Typed array = Typed::New(env, from.size());
-  if (!from.empty()) std::memcpy(array.Data(), from.data(), from.size() * sizeof(T));
-  return array;
-}
 
 // encode(text, { addSpecial, parseSpecial, offsets }): Promise<{ ids, offsets }>
 Napi::Value encode(const Napi::CallbackInfo& info, const Shared& tokenizer) {
@@ -37,8 +29,8 @@ Napi::Value encode(const Napi::CallbackInfo& info, const Shared& tokenizer) {
   if (!runtime) return rejected(env, runtime.error());
   Pending<Encoding> pending(env, [](Napi::Env env, Encoding& encoding) -> Napi::Value {
     Napi::Object result = Napi::Object::New(env);
-    result.Set("ids", typed_array<Napi::Int32Array>(env, encoding.ids));
-    result.Set("offsets", typed_array<Napi::Uint32Array>(env, encoding.offsets));
+    result.Set("ids", copy_to_js<Napi::Int32Array>(env, encoding.ids.data(), encoding.ids.size()));
+    result.Set("offsets", copy_to_js<Napi::Uint32Array>(env, encoding.offsets.data(), encoding.offsets.size()));
     return result;
   });
   (*runtime)->requests().add([tokenizer, text = std::move(text), options, pending] {
