@@ -35,7 +35,7 @@ export interface LoadOptions {
   backend?: 'cpu'
   /** How the KV cache stores keys and values. Default f16. */
   kvType?: KvType
-  /** Positions in the KV cache, shared by all requests; one request never has more. Default: the context length, at most 8192. */
+  /** Positions in the KV cache, shared by all requests; one request never has more. Default: four times the context length, at most 16384. */
   cacheTokens?: number
   /** Most positions of one request, at most what the checkpoint was trained for. Default: just that. */
   contextLength?: number
@@ -139,7 +139,8 @@ export const embeddedModel = join(packageRoot, 'models', 'fairytale-q8_0.gguf')
 /** Most tokens of one step: prompts are computed in parts of this size, so scratch memory stays small. */
 const batchTokens = 512
 
-const defaultCacheTokens = 8192
+/** Address space, not memory: a page of the cache takes memory when it is first written. */
+const defaultCacheTokens = 16384
 
 const loadRules: Rules<LoadOptions> = {
   threads: integer(1, 1024),
@@ -193,7 +194,7 @@ export class Model {
       given.onProgress?.({ stage, fraction })
     }
     stage('checkpoint', 0)
-    const checkpoint = await openCheckpoint(path)
+    const checkpoint = await openCheckpoint(path, given.signal ? { signal: given.signal } : {})
     stage('plan', 0.1)
     // The vocabulary is read on a native thread while the plan is made on this one.
     const [compiled, tokenizer] = await Promise.all([
@@ -206,7 +207,7 @@ export class Model {
       threads: given.threads ?? 0,
       isa: askedIsa(given.isa),
       kvType: given.kvType ?? 'f16',
-      cacheTokens: given.cacheTokens ?? Math.min(plan.contextLength, defaultCacheTokens),
+      cacheTokens: given.cacheTokens ?? Math.min(4 * plan.contextLength, defaultCacheTokens),
       batchTokens,
       maxQueue: given.maxQueue ?? 1024,
       mmap: given.mmap ?? true,

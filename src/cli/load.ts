@@ -26,7 +26,7 @@ export function withModelOptions(command: Command): Command {
       new Option('--kv-type <type>', 'how the KV cache stores keys and values').choices(['f16', 'f32', 'bf16', 'q8_0']),
     )
     .option('--context <n>', "most positions of a text (default: the checkpoint's)", number)
-    .option('--cache-tokens <n>', 'positions in the KV cache (default: the context, at most 8192)', number)
+    .option('--cache-tokens <n>', 'positions in the KV cache (default: four times the context, at most 16384)', number)
     .option('--no-mmap', 'read the weights into memory instead of mapping the file')
 }
 

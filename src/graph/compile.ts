@@ -2,6 +2,7 @@
 import { findArchitecture } from '../architectures/index.js'
 import { InfernodeError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
+import { Turn } from '../formats/file.js'
 import { GraphBuilder, refuseOverlooked } from './builder.js'
 import { type Graph, listOf } from './graph.js'
 import { inferShapes, opRow } from './ops.js'
@@ -40,6 +41,7 @@ export async function buildGraph(
   const g = new GraphBuilder(checkpoint, { capture })
   g.output('logits', build(g, config))
   const graph = g.finish()
+  await new Turn().next()
   refuseOverlooked(checkpoint, graph)
   const { vocabSize, contextLength } = config
   const files = checkpoint.files.map(({ path, bytes, mtimeMs }) => ({ path, bytes, mtimeMs }))
@@ -49,20 +51,38 @@ export async function buildGraph(
 /** The plan of a checkpoint. Throws an InfernodeError that names the field or the tensor where the checkpoint cannot be run. */
 export async function compilePlan(checkpoint: Checkpoint, options: CompileOptions = {}): Promise<Plan> {
   const { header, graph } = await buildGraph(checkpoint, options)
-  return compileGraph(graph, header)
+  // All passes together would hold the event loop for 20 ms.
+  const turn = new Turn()
+  const stages = compileStages(graph, header, fusionPasses)
+  for (;;) {
+    await turn.next()
+    const stage = stages.next()
+    if (stage.done) return stage.value
+  }
 }
 
 /** Passes, checks and memory planning: any graph becomes a plan. */
-export function compileGraph(
-  graph: Graph,
-  header: PlanHeader,
-  passes: readonly ((graph: Graph) => Graph)[] = fusionPasses,
-): Plan {
-  for (const pass of passes) graph = pass(graph)
-  const placed = placeHead(removeDead(quantizeActivations(graph)))
+export function compileGraph(graph: Graph, header: PlanHeader, passes = fusionPasses): Plan {
+  const stages = compileStages(graph, header, passes)
+  for (;;) {
+    const stage = stages.next()
+    if (stage.done) return stage.value
+  }
+}
+
+/** Stops after each pass, for callers that have more to do. */
+function* compileStages(graph: Graph, header: PlanHeader, passes: typeof fusionPasses): Generator<void, Plan> {
+  for (const pass of [...passes, quantizeActivations, removeDead]) {
+    graph = pass(graph)
+    yield
+  }
+  const placed = placeHead(graph)
   graph = placed.graph
+  yield
   checkGraph(graph)
+  yield
   const { values, bytesPerRow } = planMemory(graph)
+  yield
   const { weights, steps, inputs, outputs } = graph
   const { headStep } = placed
   return { version: 1, ...header, weights, values, steps, headStep, kv: groupKvLayers(graph), inputs, outputs, bytesPerRow }
