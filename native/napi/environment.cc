@@ -63,7 +63,7 @@ void Mailbox::deliver(napi_env env, napi_value, void* context, void*) {
     bool pending = false;
     napi_is_exception_pending(env, &pending);
     if (pending) {
-      napi_value exception;
+      napi_value exception = nullptr;
       napi_get_and_clear_last_exception(env, &exception);
       napi_fatal_exception(env, exception);
     }

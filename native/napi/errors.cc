@@ -19,9 +19,9 @@ Napi::Value throw_error(const Napi::CallbackInfo& info, const Error& error) {
 }
 
 Napi::Value rejected(Napi::Env env, const Error& error) {
-  auto deferred = Napi::Promise::Deferred::New(env);
-  deferred.Reject(to_js(env, error));
-  return deferred.Promise();
+  const Deferred deferred(env);
+  if (deferred.resolver) napi_reject_deferred(env, deferred.resolver, to_js(env, error));
+  return Napi::Value(env, deferred.promise);
 }
 
 }  // namespace infernode
