@@ -227,7 +227,8 @@ Status decode_ports(const json::Value& list, const char* field, bool fed, const 
     INFERNODE_ASSIGN(value, whole(entry, "value", 0, static_cast<int64_t>(plan.values.size()) - 1));
     if (plan.values[static_cast<size_t>(value)].type != TensorType::kF32) return invalid(field, "inputs and outputs are f32");
     // There is room for fewer rows of outputs than a step has tokens.
-    if (fed && plan.values[static_cast<size_t>(value)].rows != RowsOf::kTokens) return invalid(field, "inputs have rows of tokens");
+    if (fed && plan.values[static_cast<size_t>(value)].rows != RowsOf::kTokens)
+      return invalid(field, "inputs have rows of tokens");
     out.push_back({entry.get("name").string(), static_cast<ValueId>(value)});
   }
   return {};

@@ -133,7 +133,8 @@ class CpuExecutable final : public Executable {
           layer_slot_[plan_->kv_groups[g].layers[slot]] = slot;
         }
       if (limits.kv_pages > SIZE_MAX / cache_.page_bytes)
-        return error(ErrorCode::kOutOfMemory, {"the KV cache", std::to_string(limits.kv_pages) + " × " + std::to_string(cache_.page_bytes)});
+        return error(ErrorCode::kOutOfMemory,
+                     {"the KV cache", std::to_string(limits.kv_pages) + " × " + std::to_string(cache_.page_bytes)});
       INFERNODE_ASSIGN(kv, Pages::make(limits.kv_pages * cache_.page_bytes, "the KV cache"));
       kv_ = std::move(kv);
     }

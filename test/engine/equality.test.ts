@@ -97,7 +97,11 @@ describe.each(Object.entries(checkpoints))('the logits of %s', (_, path) => {
       expectEqual(await logitsOf(two, sequences, ragged(sequences, 11)), expected, `${kvType}, side by side`)
       const three = await makeEngine(plan, { isa, kvType, threads: 3 })
       expectEqual(await logitsOf(three, sequences, ragged(sequences, 30)), expected, `${kvType}, three threads, side by side`)
-      expectEqual(await logitsOf(three, sequences.slice(0, 1), inPieces(sequences.slice(0, 1), [1])), expected.slice(0, 1), `${kvType}, one at a time`)
+      expectEqual(
+        await logitsOf(three, sequences.slice(0, 1), inPieces(sequences.slice(0, 1), [1])),
+        expected.slice(0, 1),
+        `${kvType}, one at a time`,
+      )
       for (const engine of [one, two, three]) await engine.dispose()
     }
   })
@@ -148,8 +152,9 @@ describe('sequences far longer than their window', () => {
     const plan = await planOf(await gemmaWithWindow(70, 330))
     const ids = randomTokens(330, plan.vocabSize, 43)
     const outcomes = []
-    for (const [batchTokens, threads] of [[512, 1], [64, 2], [7, 3], [1, 2]] as const) {
-      const engine = await makeEngine(plan, { batchTokens, threads, cacheTokens: 704 })
+    const batchTokensOfThreads = { 1: 512, 2: 64, 3: 7, 4: 1 }
+    for (const [threads, batchTokens] of Object.entries(batchTokensOfThreads)) {
+      const engine = await makeEngine(plan, { batchTokens, threads: Number(threads), cacheTokens: 704 })
       const generated = submit(engine, request(ids.slice(0, 100), { maxTokens: 230, seed: 5 }))
       const scored = await callNative(() => engine.score(ids).result)
       expect(await generated.end).toMatchObject({ finishReason: 'length', generatedTokens: 230 })

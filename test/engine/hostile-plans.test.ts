@@ -25,8 +25,9 @@ function places(root: Json): { holder: Record<string, Json>; key: string; path: 
 }
 
 const strange: readonly Json[] = [
-  -1, 0, 1, 2, 3, 7, 63, 64, 65, 0.5, -0.5, 2 ** 28, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 53, 2 ** 63, 1e300, null, true, '', 'f32',
-  'a8_32', 'q4_k', 'tokens', 'outputs', 'attention', 'kv_write', 'linear', [], {}, [-1], [0, 0, 0, 0, 0, 0], [[[]]],
+  ...[-1, 0, 1, 2, 3, 7, 63, 64, 65, 0.5, -0.5, 2 ** 28, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 53, 2 ** 63, 1e300],
+  ...['', 'f32', 'a8_32', 'q4_k', 'tokens', 'outputs', 'attention', 'kv_write', 'linear'],
+  ...[null, true, [], {}, [-1], [0, 0, 0, 0, 0, 0], [[[]]]],
 ]
 
 function mutate(plan: Plan, next: Random): string {
@@ -79,9 +80,9 @@ function aimed(plan: Plan): string[] {
   const value = (more: object) => ({ name: 'made', rows: 'tokens', width: 16, type: 'f32', offset: 0, stride: 64, ...more })
   const steps = (op: string) => (copy: any) => copy.steps.filter((step: any) => step.op === op)
   return [
-    '[' .repeat(1_000_000),
+    '['.repeat(1_000_000),
     `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`,
-    '', ' ', 'null', '[]', '{}', '1', '"plan"',
+    ...['', ' ', 'null', '[]', '{}', '1', '"plan"'],
     changed((p) => (p.files[0].bytes = 2 ** 52)),
     changed((p) => (p.files[0].bytes = 0)),
     changed((p) => (p.files[0].path = '/')),
@@ -127,12 +128,18 @@ function aimed(plan: Plan): string[] {
     changed((p) => p.inputs.push({ name: 'made', value: p.values.length })),
     changed((p) => p.outputs.push({ name: 'logits', value: 0 })),
     changed((p) => (p.outputs = p.values.map((_: any, i: number) => ({ name: `v${i}`, value: i })))),
-    changed((p) => (p.outputs = p.values.flatMap((v: any, i: number) => (v.type === 'f32' ? [{ name: `v${i}`, value: i }] : [])))),
+    changed(
+      (p) => (p.outputs = p.values.flatMap((v: any, i: number) => (v.type === 'f32' ? [{ name: `v${i}`, value: i }] : []))),
+    ),
     changed((p) => (p.outputs = [])),
   ]
 }
 
-const cases = { 'f32 weights': fixture('llama'), 'quantized weights': fixture('gguf/llama_mixed_quants/model.gguf'), 'sliding windows': fixture('gguf/gemma3_text/model.gguf') }
+const cases = {
+  'f32 weights': fixture('llama'),
+  'quantized weights': fixture('gguf/llama_mixed_quants/model.gguf'),
+  'sliding windows': fixture('gguf/gemma3_text/model.gguf'),
+}
 
 describe.each(Object.entries(cases))('a damaged plan with %s', (name, path) => {
   it('is refused with a code, or runs; the process lives on', { timeout: 120_000 }, async () => {
@@ -143,7 +150,10 @@ describe.each(Object.entries(cases))('a damaged plan with %s', (name, path) => {
     await writeFile(file, JSON.stringify({ plan: JSON.stringify(plan), mutations }))
     const { code, signal, stdout, stderr } = await runChild('plans', [file, 0, mutations.length], { timeoutMs: 100_000 })
     const last = Number(/#(\d+)\n(?!.*#\d)/s.exec(stderr)?.[1])
-    expect({ code, signal }, `at #${last}: ${code === 0 ? '' : mutations[last]?.slice(0, 20_000)}\n${stderr.slice(-1500)}`).toEqual({ code: 0, signal: null })
+    expect(
+      { code, signal },
+      `at #${last}: ${code === 0 ? '' : mutations[last]?.slice(0, 20_000)}\n${stderr.slice(-1500)}`,
+    ).toEqual({ code: 0, signal: null })
     const tally: Record<string, number> = JSON.parse(stdout)
     expect(tally.PLAN_INVALID).toBeGreaterThan(100)
     expect(tally.runs).toBeGreaterThan(10)

@@ -62,12 +62,16 @@ describe('a process', () => {
     expect(ended).toMatchObject({ code: 1, signal: null, stderr: expect.stringContaining('on purpose') })
   })
 
-  it.skipIf(process.platform === 'win32').each(['SIGTERM', 'SIGINT'] as const)('ends by %s in mid-generation', slow, async (wanted) => {
-    for (let i = 0; i < 3; i++) {
-      const ended = await runChild('exit', ['signal'], {
-        onOutput: (_, kill) => void setTimeout(() => kill(wanted), next(100)),
-      })
-      expect(ended, `run ${i}`).toMatchObject({ code: null, signal: wanted, stderr: '' })
-    }
-  })
+  it.skipIf(process.platform === 'win32').each(['SIGTERM', 'SIGINT'] as const)(
+    'ends by %s in mid-generation',
+    slow,
+    async (wanted) => {
+      for (let i = 0; i < 3; i++) {
+        const ended = await runChild('exit', ['signal'], {
+          onOutput: (_, kill) => void setTimeout(() => kill(wanted), next(100)),
+        })
+        expect(ended, `run ${i}`).toMatchObject({ code: null, signal: wanted, stderr: '' })
+      }
+    },
+  )
 })

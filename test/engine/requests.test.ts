@@ -34,7 +34,12 @@ describe('a seed', () => {
   it('gives the same tokens alone and beside 15 others, for any number of threads', async () => {
     const next = randomNumbers(3)
     const requests = Array.from({ length: 16 }, (_, i) =>
-      request(randomTokens(1 + next(90), vocabSize, i), { seed: 100 + i, maxTokens: 1 + next(60), topK: i % 3 ? 40 : 0, topP: 0.95 }),
+      request(randomTokens(1 + next(90), vocabSize, i), {
+        seed: 100 + i,
+        maxTokens: 1 + next(60),
+        topK: i % 3 ? 40 : 0,
+        topP: 0.95,
+      }),
     )
     const outcomes: number[][][] = []
     for (const threads of [1, 2, 3]) {
@@ -85,7 +90,9 @@ describe('a cancelled request', () => {
     const alone = submit(engine, kept)
     await alone.end
     const beside = submit(engine, kept)
-    const others = Array.from({ length: 12 }, (_, i) => submit(engine, request(randomTokens(30 * i + 1, vocabSize, i), { maxTokens: 70 })))
+    const others = Array.from({ length: 12 }, (_, i) =>
+      submit(engine, request(randomTokens(30 * i + 1, vocabSize, i), { maxTokens: 70 })),
+    )
     for (const other of others) {
       await Promise.race([other.begun, beside.end])
       engine.cancel(other.id)
@@ -96,7 +103,9 @@ describe('a cancelled request', () => {
 
   it('tells of no more tokens than its result counts', async () => {
     const engine = await embeddedEngine({ cacheTokens: 2048 })
-    const requests = Array.from({ length: 30 }, (_, i) => submit(engine, request(randomTokens(3 + i, vocabSize, i), { maxTokens: 40 })))
+    const requests = Array.from({ length: 30 }, (_, i) =>
+      submit(engine, request(randomTokens(3 + i, vocabSize, i), { maxTokens: 40 })),
+    )
     for (const [i, { id }] of requests.entries()) {
       if (i % 3 === 0) await sleep(1)
       engine.cancel(id)
@@ -116,7 +125,9 @@ describe('dispose', () => {
     const late = submit(engine, request(Int32Array.of(1)))
     expect(await late.end).toEqual(code('DISPOSED'))
     await expect(callNative(() => engine.score(Int32Array.of(1, 2)).result)).rejects.toEqual(code('DISPOSED'))
-    await expect(callNative(() => engine.evaluate([{ sequence: 0, tokens: Int32Array.of(1) }]))).rejects.toEqual(code('DISPOSED'))
+    await expect(callNative(() => engine.evaluate([{ sequence: 0, tokens: Int32Array.of(1) }]))).rejects.toEqual(
+      code('DISPOSED'),
+    )
     engine.forget(0)
     engine.cancel(requests[0]!.id)
     await engine.dispose()
@@ -128,7 +139,9 @@ describe('dispose', () => {
     const checkpoint = await openCheckpoint(embeddedModel)
     const tokenizer = await Tokenizer.load(checkpoint.tokenizer!)
     const engine = await makeEngine(await planOf(embeddedModel), {}, tokenizer.native)
-    const requests = Array.from({ length: 40 }, (_, i) => submit(engine, request(`Story ${i}: `.repeat(20), { maxTokens: 100 })))
+    const requests = Array.from({ length: 40 }, (_, i) =>
+      submit(engine, request(`Story ${i}: `.repeat(20), { maxTokens: 100 })),
+    )
     const disposed = engine.dispose()
     for (const { end } of requests) expect(await end).toEqual(code('DISPOSED'))
     await disposed
@@ -161,7 +174,9 @@ describe('the queue', () => {
 
   it('lets more requests than the cache holds wait, and all finish', async () => {
     const engine = await embeddedEngine({ cacheTokens: 256 })
-    const requests = Array.from({ length: 40 }, (_, i) => request(randomTokens(1 + (i % 60), vocabSize, i), { seed: i, maxTokens: 10 + (i % 90) }))
+    const requests = Array.from({ length: 40 }, (_, i) =>
+      request(randomTokens(1 + (i % 60), vocabSize, i), { seed: i, maxTokens: 10 + (i % 90) }),
+    )
     const watched = requests.map((r) => submit(engine, r))
     for (const [i, { end }] of watched.entries()) {
       expect(await end).toMatchObject({ finishReason: 'length', generatedTokens: requests[i]!.maxTokens })
@@ -172,7 +187,9 @@ describe('the queue', () => {
   it('serves requests in the order of their arrival where one has to wait for another', async () => {
     const engine = await embeddedEngine({ cacheTokens: 64 })
     const ended: number[] = []
-    const watched = Array.from({ length: 6 }, (_, i) => submit(engine, request(randomTokens(9, vocabSize, i), { maxTokens: 12 - 2 * i })))
+    const watched = Array.from({ length: 6 }, (_, i) =>
+      submit(engine, request(randomTokens(9, vocabSize, i), { maxTokens: 12 - 2 * i })),
+    )
     await Promise.all(watched.map(async ({ end }, i) => ended.push((await end, i))))
     expect(ended).toEqual([0, 1, 2, 3, 4, 5])
   })
@@ -184,7 +201,9 @@ describe('a request that cannot run', () => {
     const endOf = (n: number) => submit(engine, request(randomTokens(n, vocabSize, 1), { maxTokens: 400 })).end
     expect(await endOf(200)).toEqual(code('PROMPT_TOO_LONG', '200 tokens, the context holds 200'))
     expect(await endOf(190)).toMatchObject({ finishReason: 'length', generatedTokens: 10 })
-    await expect(callNative(() => engine.score(randomTokens(201, vocabSize, 1)).result)).rejects.toEqual(code('INVALID_ARGUMENT', '200'))
+    await expect(callNative(() => engine.score(randomTokens(201, vocabSize, 1)).result)).rejects.toEqual(
+      code('INVALID_ARGUMENT', '200'),
+    )
     const sequences = [120, 140].map((n, sequence) => ({ sequence, tokens: randomTokens(n, vocabSize, sequence) }))
     await expect(callNative(() => engine.evaluate(sequences))).rejects.toEqual(code('CACHE_TOO_SMALL', '200'))
   })
@@ -194,11 +213,18 @@ describe('a request that cannot run', () => {
     const endOf = (ids: ArrayLike<number>, more = {}) => submit(engine, request(Int32Array.from(ids), more)).end
     expect(await endOf(randomTokens(512, vocabSize, 1))).toEqual(code('PROMPT_TOO_LONG', '512'))
     expect(await endOf([])).toEqual(code('INVALID_ARGUMENT', 'prompt'))
-    for (const id of [-1, vocabSize, 2 ** 31 - 1, -(2 ** 31)]) expect(await endOf([1, id])).toEqual(code('TOKEN_UNKNOWN', String(id)))
+    for (const id of [-1, vocabSize, 2 ** 31 - 1, -(2 ** 31)])
+      expect(await endOf([1, id])).toEqual(code('TOKEN_UNKNOWN', String(id)))
     expect(await endOf([1], { stopTokens: [vocabSize] })).toEqual(code('TOKEN_UNKNOWN', '2048'))
-    await expect(callNative(() => engine.submit(request(randomTokens(5000, vocabSize, 1)), () => {}))).rejects.toEqual(code('INVALID_ARGUMENT'))
-    await expect(callNative(() => engine.submit(request('text without a tokenizer'), () => {}))).rejects.toEqual(code('TOKENIZER_MISSING'))
-    await expect(callNative(() => engine.evaluate([{ sequence: 0, tokens: Int32Array.of(vocabSize) }]))).rejects.toEqual(code('TOKEN_UNKNOWN'))
+    await expect(callNative(() => engine.submit(request(randomTokens(5000, vocabSize, 1)), () => {}))).rejects.toEqual(
+      code('INVALID_ARGUMENT'),
+    )
+    await expect(callNative(() => engine.submit(request('text without a tokenizer'), () => {}))).rejects.toEqual(
+      code('TOKENIZER_MISSING'),
+    )
+    await expect(callNative(() => engine.evaluate([{ sequence: 0, tokens: Int32Array.of(vocabSize) }]))).rejects.toEqual(
+      code('TOKEN_UNKNOWN'),
+    )
     await expect(callNative(() => engine.score(Int32Array.of(1, -1)).result)).rejects.toEqual(code('TOKEN_UNKNOWN'))
   })
 
@@ -217,7 +243,10 @@ describe('a request that cannot run', () => {
     await alone.end
     const beside = submit(healthy, well)
     const failing = Array.from({ length: 6 }, (_, i) =>
-      submit(damaged, request(randomTokens(4, plan.vocabSize, i), { maxTokens: 8, temperature: i % 2, logprobs: i % 3 ? 2 : -1 })),
+      submit(
+        damaged,
+        request(randomTokens(4, plan.vocabSize, i), { maxTokens: 8, temperature: i % 2, logprobs: i % 3 ? 2 : -1 }),
+      ),
     )
     for (const { end } of failing) expect(await end).toEqual(code('LOGITS_NOT_FINITE', 'position 3'))
     await expect(callNative(() => damaged.score(Int32Array.of(1, 2, 3)).result)).rejects.toEqual(code('LOGITS_NOT_FINITE'))
@@ -233,9 +262,19 @@ describe('a failed evaluate', () => {
     const [a, b] = [randomTokens(50, vocabSize, 1), randomTokens(120, vocabSize, 2)]
     const whole = await callNative(() => engine.evaluate([{ sequence: 0, tokens: a }]))
     // The second one does not fit any more.
-    const both = [{ sequence: 1, tokens: a.slice(0, 20) }, { sequence: 2, tokens: b }]
+    const both = [
+      { sequence: 1, tokens: a.slice(0, 20) },
+      { sequence: 2, tokens: b },
+    ]
     await expect(callNative(() => engine.evaluate(both))).rejects.toEqual(code('CACHE_TOO_SMALL'))
-    await expect(callNative(() => engine.evaluate([{ sequence: 1, tokens: a.slice(0, 20) }, { sequence: 2, tokens: Int32Array.of(-1) }]))).rejects.toEqual(code('TOKEN_UNKNOWN'))
+    await expect(
+      callNative(() =>
+        engine.evaluate([
+          { sequence: 1, tokens: a.slice(0, 20) },
+          { sequence: 2, tokens: Int32Array.of(-1) },
+        ]),
+      ),
+    ).rejects.toEqual(code('TOKEN_UNKNOWN'))
     const again = await callNative(() => engine.evaluate([{ sequence: 1, tokens: a }]))
     expect(Buffer.from(again.logits!.buffer).equals(Buffer.from(whole.logits!.buffer))).toBe(true)
   })

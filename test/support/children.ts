@@ -15,7 +15,11 @@ export interface Ended {
 export function runChild(
   name: string,
   args: readonly (string | number)[] = [],
-  options: { nodeArgs?: string[]; timeoutMs?: number; onOutput?: (text: string, kill: (signal: NodeJS.Signals) => void) => void } = {},
+  options: {
+    nodeArgs?: string[]
+    timeoutMs?: number
+    onOutput?: (text: string, kill: (signal: NodeJS.Signals) => void) => void
+  } = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [...(options.nodeArgs ?? []), join(folder, `${name}.mjs`), ...args.map(String)])
@@ -36,7 +40,11 @@ export function runChild(
 }
 
 /** The JSON that a child wrote, after it ended well. */
-export async function reportOf<T>(name: string, args: readonly (string | number)[] = [], options: Parameters<typeof runChild>[2] = {}): Promise<T> {
+export async function reportOf<T>(
+  name: string,
+  args: readonly (string | number)[] = [],
+  options: Parameters<typeof runChild>[2] = {},
+): Promise<T> {
   const { code, signal, stdout, stderr } = await runChild(name, args, options)
   if (code !== 0) throw new Error(`${name} ended with ${signal ?? code}: ${stderr.slice(-2000)}`)
   return JSON.parse(stdout) as T

@@ -34,4 +34,6 @@ globalThis.gc()
 const { usage } = await result
 result = undefined
 const afterText = await unmapped(true)
-process.stdout.write(JSON.stringify({ loaded, afterDispose, afterDrop, tokens: usage.completionTokens > 0, afterText, info: kept.info.name }))
+process.stdout.write(
+  JSON.stringify({ loaded, afterDispose, afterDrop, tokens: usage.completionTokens > 0, afterText, info: kept.info.name }),
+)

@@ -7,7 +7,10 @@ if (how === 'exit') setTimeout(() => process.exit(Number(code)), Number(millisec
 if (how === 'worker') new Worker(new URL('./endless.mjs', import.meta.url))
 const model = await Model.load()
 if (how === 'exit at load') process.exit(Number(code))
-if (how === 'throw') setTimeout(() => { throw new Error('on purpose') }, Number(milliseconds))
+if (how === 'throw')
+  setTimeout(() => {
+    throw new Error('on purpose')
+  }, Number(milliseconds))
 if (how === 'worker') setTimeout(() => process.exit(Number(code)), Number(milliseconds))
 const generate = async (seed) => {
   for (;;) {

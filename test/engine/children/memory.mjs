@@ -30,7 +30,8 @@ const cycles = await halves(60, async (i) => {
 const model = await Model.load()
 const cancelled = await halves(300, async (i) => {
   let n = 0
-  for await (const _ of model.generate('Once upon a time there was', { seed: i, maxTokens: 100, logprobs: 5 })) if (++n > i % 4) break
+  for await (const _ of model.generate('Once upon a time there was', { seed: i, maxTokens: 100, logprobs: 5 }))
+    if (++n > i % 4) break
 })
 for (let i = 0; i < 500 && model.stats().running > 0; i++) await sleep(2)
 const { running, freePages, totalPages } = model.stats()

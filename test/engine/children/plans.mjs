@@ -22,9 +22,18 @@ for (let i = Number(first); i < Number(end); i++) {
   try {
     const tokens = Int32Array.of(1, 2, 3)
     const inputs = Object.fromEntries(
-      (JSON.parse(mutations[i]).inputs ?? []).map(({ name, value }) => [name, new Float32Array(3 * JSON.parse(mutations[i]).values[value].width)]),
+      (JSON.parse(mutations[i]).inputs ?? []).map(({ name, value }) => [
+        name,
+        new Float32Array(3 * JSON.parse(mutations[i]).values[value].width),
+      ]),
     )
-    await engine.evaluate([{ sequence: 0, tokens }, { sequence: 1, tokens }], inputs)
+    await engine.evaluate(
+      [
+        { sequence: 0, tokens },
+        { sequence: 1, tokens },
+      ],
+      inputs,
+    )
     await engine.evaluate([{ sequence: 0, tokens: tokens.slice(1) }], inputs)
     count('runs')
   } catch (error) {

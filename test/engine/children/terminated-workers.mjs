@@ -28,7 +28,9 @@ const used = model.stats()
 let mappings = null
 if (process.platform === 'linux') {
   for (let i = 0; i < 100; i++) {
-    mappings = readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => line.includes('fairytale')).length
+    mappings = readFileSync('/proc/self/maps', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('fairytale')).length
     if (mappings <= 1) break
     await sleep(20)
   }
