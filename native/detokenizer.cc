@@ -38,7 +38,7 @@ void Detokenizer::push(int32_t id, std::string& text) {
   if (!options_.show_special && tokenizer_->is_special(id)) return;
   std::string_view bytes = tokenizer_->token_bytes(id);
   if (bytes.empty()) return;
-  if (at_start_ && bytes[0] == ' ') bytes.remove_prefix(1);
+  if (at_start_) bytes = tokenizer_->first_bytes(id);
   at_start_ = false;
   pending_ += bytes;
   release(text);

@@ -18,7 +18,7 @@ struct DetokenizerOptions {
 class Detokenizer {
  public:
   explicit Detokenizer(std::shared_ptr<const Tokenizer> tokenizer, const DetokenizerOptions& options = {})
-      : tokenizer_(std::move(tokenizer)), options_(options), at_start_(tokenizer_->strips_first_space()) {}
+      : tokenizer_(std::move(tokenizer)), options_(options) {}
 
   // What comes continues a text of these tokens, which is not given out again; only bytes of a character that it leaves
   // unfinished are.
@@ -36,7 +36,7 @@ class Detokenizer {
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   DetokenizerOptions options_;
-  bool at_start_;        // nothing was given out yet, and a space at the front is the tokenizer's
+  bool at_start_ = true;  // nothing was given out yet: a space at the front may be the tokenizer's
   std::string pending_;  // at most three bytes between calls
 };
 

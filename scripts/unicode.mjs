@@ -1,7 +1,8 @@
 // Writes native/tokenizer/unicode_tables.{h,cc} from the Unicode data that this Node.js carries: node scripts/unicode.mjs
 //
 // Categories come from \p{..} regular expressions, compositions from String.prototype.normalize. Combining classes are not
-// exposed by JavaScript, but their order is: normalizing swaps two marks exactly if the first has the greater class.
+// exposed by JavaScript, but their order is: normalizing swaps two marks exactly if the first has the greater class. What joins
+// the grapheme before it, Intl.Segmenter tells.
 import { writeFileSync } from 'node:fs'
 
 const folder = new URL('../native/tokenizer/', import.meta.url)
@@ -10,6 +11,7 @@ const blockBits = 8
 
 const categories = 'Cn Cc Cf Co Cs Ll Lm Lo Lt Lu Mc Me Mn Nd Nl No Pc Pd Pe Pf Pi Po Ps Sc Sk Sm So Zl Zp Zs'.split(' ')
 const isSurrogate = (c) => c >= 0xd800 && c <= 0xdfff
+const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' })
 const codePoints = (text) => [...text].map((c) => c.codePointAt(0))
 
 function categoryTable() {
@@ -61,6 +63,42 @@ function normalization() {
   return { decompositions, compositions }
 }
 
+// What NFKD does beyond NFD.
+function compatibility() {
+  const rows = []
+  for (let c = 0; c <= lastCodePoint; c++) {
+    if (isSurrogate(c)) continue
+    const text = String.fromCodePoint(c)
+    if (text.normalize('NFKD') !== text.normalize('NFD')) rows.push([c, codePoints(text.normalize('NFKD'))])
+  }
+  return rows
+}
+
+// Runs of code points, one or two apart, whose lower case is equally far away.
+function lowercaseRanges() {
+  const ranges = []
+  for (let c = 0; c <= lastCodePoint; c++) {
+    if (isSurrogate(c)) continue
+    const lower = codePoints(String.fromCodePoint(c).toLowerCase())
+    if (c === 0x130) continue // the only one that becomes two, see unicode.cc
+    if (lower.length !== 1) throw new Error(`the lower case of U+${c.toString(16)} is not one code point`)
+    const delta = lower[0] - c
+    if (delta === 0) continue
+    const last = ranges.at(-1)
+    const step = last ? c - last.last : 0
+    if (last && last.delta === delta && step <= 2 && (last.first === last.last || step === last.step)) {
+      Object.assign(last, { last: c, step })
+    } else {
+      ranges.push({ first: c, last: c, step: 1, delta })
+    }
+  }
+  return ranges
+}
+
+function joinsGrapheme(c) {
+  return [...graphemes.segment(`a${String.fromCodePoint(c)}`)].length === 1
+}
+
 // Blocks of 256 code points, equal blocks stored once.
 function twoLevel(table) {
   const size = 1 << blockBits
@@ -94,15 +132,21 @@ for (let c = 0; c <= lastCodePoint; c++) if (classes[c]) category[c] |= 0x40
 for (let c = 0x1161; c <= 0x1175; c++) category[c] |= 0x40 // Hangul vowels
 for (let c = 0x11a8; c <= 0x11c2; c++) category[c] |= 0x40 // and final consonants
 
+for (let c = 0x300; c <= lastCodePoint; c++) if (!isSurrogate(c) && joinsGrapheme(c)) category[c] |= 0x80
+
 const properties = twoLevel(category)
 const combining = twoLevel(classes)
-const parts = decompositions.flatMap(([, list]) => list)
+const compatible = compatibility()
+const lowercase = lowercaseRanges()
+const parts = [...decompositions, ...compatible].flatMap(([, list]) => list)
 let offset = 0
-const decompositionRows = decompositions.flatMap(([c, list]) => {
-  const row = [c, offset * 8 + list.length]
+const toRow = ([c, list]) => {
+  const row = [c, offset * 32 + list.length]
   offset += list.length
   return row
-})
+}
+const decompositionRows = decompositions.flatMap(toRow)
+const compatibleRows = compatible.flatMap(toRow)
 
 writeFileSync(
   new URL('unicode_tables.h', folder),
@@ -121,19 +165,23 @@ enum Category : uint8_t {
 };
 
 constexpr int kBlockBits = ${blockBits};
-// Per code point, through kPropertyIndex[c >> kBlockBits]: category, 0x20 white space, 0x40 of concern to NFC.
+// Per code point, through kPropertyIndex[c >> kBlockBits]: category, 0x20 white space, 0x40 of concern to NFC, 0x80 joins the
+// grapheme before it.
 extern const uint8_t kPropertyIndex[${properties.index.length}];
 extern const uint8_t kProperties[${properties.values.length}];
 // Canonical combining classes as dense ranks; 0 is a starter.
 extern const uint8_t kCombiningIndex[${combining.index.length}];
 extern const uint8_t kCombining[${combining.values.length}];
 
-// Full canonical decompositions without Hangul, by code point: 'parts' is offset in kParts * 8 + length.
+// Full canonical decompositions without Hangul, by code point: 'parts' is offset in kParts * 32 + length.
 struct Decomposition {
   uint32_t code_point, parts;
 };
 constexpr size_t kDecompositionCount = ${decompositions.length};
 extern const Decomposition kDecompositions[kDecompositionCount];
+// Full compatibility decompositions, where they are not the canonical ones.
+constexpr size_t kCompatibilityCount = ${compatible.length};
+extern const Decomposition kCompatibility[kCompatibilityCount];
 extern const uint32_t kParts[${parts.length}];
 
 // Canonical compositions, by first and second.
@@ -142,6 +190,14 @@ struct Composition {
 };
 constexpr size_t kCompositionCount = ${compositions.length};
 extern const Composition kCompositions[kCompositionCount];
+
+// Every \`step\`th code point from first to last has its lower case \`delta\` further. U+0130 is not among them.
+struct LowercaseRange {
+  uint32_t first, last, step;
+  int32_t delta;
+};
+constexpr size_t kLowercaseCount = ${lowercase.length};
+extern const LowercaseRange kLowercase[kLowercaseCount];
 
 }  // namespace infernode::unicode
 `,
@@ -169,11 +225,17 @@ ${wrap(combining.values)}
 const Decomposition kDecompositions[] = {
 ${wrap(decompositionRows)}
 };
+const Decomposition kCompatibility[] = {
+${wrap(compatibleRows)}
+};
 const uint32_t kParts[] = {
 ${wrap(parts)}
 };
 const Composition kCompositions[] = {
 ${wrap(compositions.flat())}
+};
+const LowercaseRange kLowercase[] = {
+${wrap(lowercase.flatMap(({ first, last, step, delta }) => [first, last, step, delta]))}
 };
 
 }  // namespace infernode::unicode

@@ -26,10 +26,12 @@ export interface RuntimeInfo {
 /** Immutable, shared by all requests of a model. Every call runs on the runtime's own service thread. */
 export interface NativeTokenizer {
   readonly vocabSize: number
-  encode(text: string, options: { addSpecial: boolean; parseSpecial: boolean; offsets: boolean }): Promise<{
+  encode(text: string, options: { addSpecial: boolean; parseSpecial: boolean; offsets: boolean; pair?: string }): Promise<{
     ids: Int32Array
     /** [start, end] of each id in UTF-16 code units of the text; empty unless asked for. */
     offsets: Uint32Array
+    /** Of a pair, else empty. */
+    typeIds: Uint32Array
   }>
   decode(ids: Int32Array, options: { skipSpecial: boolean }): Promise<string>
   /** The vocabulary's own spelling of each id. */

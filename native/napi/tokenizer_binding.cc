@@ -15,7 +15,7 @@ using Shared = std::shared_ptr<const Tokenizer>;
 constexpr napi_type_tag kTokenizerTag = {0x6b1f5a9e0c2d4e71, 0x9a3c7d20e5f84b16};
 constexpr size_t kMaxIds = size_t{1} << 28;
 
-// encode(text, { addSpecial, parseSpecial, offsets }): Promise<{ ids, offsets }>
+// encode(text, { addSpecial, parseSpecial, offsets, pair? }): Promise<{ ids, offsets, typeIds }>
 Napi::Value encode(const Napi::CallbackInfo& info, const Shared& tokenizer) {
   Napi::Env env = info.Env();
   Arguments arguments;
@@ -24,6 +24,9 @@ Napi::Value encode(const Napi::CallbackInfo& info, const Shared& tokenizer) {
   options.add_special = arguments.boolean(info[1], "addSpecial");
   options.parse_special = arguments.boolean(info[1], "parseSpecial");
   options.offsets = arguments.boolean(info[1], "offsets");
+  const Napi::Value second = arguments.get(info[1], "pair");
+  options.type_ids = !second.IsUndefined();
+  std::string pair = options.type_ids ? arguments.text(second, "pair") : std::string();
   if (!arguments.status) return rejected(env, arguments.status.error());
   auto runtime = Environment::of(env).runtime();
   if (!runtime) return rejected(env, runtime.error());
@@ -31,11 +34,12 @@ Napi::Value encode(const Napi::CallbackInfo& info, const Shared& tokenizer) {
     Napi::Object result = Napi::Object::New(env);
     result.Set("ids", copy_to_js<Napi::Int32Array>(env, encoding.ids.data(), encoding.ids.size()));
     result.Set("offsets", copy_to_js<Napi::Uint32Array>(env, encoding.offsets.data(), encoding.offsets.size()));
+    result.Set("typeIds", copy_to_js<Napi::Uint32Array>(env, encoding.type_ids.data(), encoding.type_ids.size()));
     return result;
   });
-  (*runtime)->requests().add([tokenizer, text = std::move(text), options, pending] {
+  (*runtime)->requests().add([tokenizer, text = std::move(text), pair = std::move(pair), options, pending] {
     Encoding encoding;
-    Status status = tokenizer->encode(text, options, encoding);
+    Status status = options.type_ids ? tokenizer->encode_pair(text, pair, options, encoding) : tokenizer->encode(text, options, encoding);
     if (status) pending.settle(std::move(encoding));
     else pending.settle(status.error());
   });

@@ -1,6 +1,7 @@
-// Words are bytes; a table from pairs of ids to rank and merged id drives the merging.
+// Words are bytes or characters; a table from pairs of ids to rank and merged id drives the merging.
 #include "tokenizer/bpe.h"
 
+#include <algorithm>
 #include <string>
 
 #include "tokenizer/unicode.h"
@@ -12,14 +13,15 @@ constexpr size_t kMaxProbes = 2000;
 // A longer word than this is not looked up whole.
 constexpr size_t kMaxWholeWord = 1024;
 
-class ByteLevelBpe final : public SubwordModel {
+class Bpe final : public SubwordModel {
  public:
-  ByteLevelBpe(const Vocabulary& vocabulary, const BpeOptions& options) : vocabulary_(vocabulary), options_(options) {
+  Bpe(const Vocabulary& vocabulary, const BpeOptions& options) : vocabulary_(vocabulary), options_(options) {
     for (int b = 0; b < 256; b++) {
       std::string& spelling = alphabet_[b];
       unicode::append(spelling, byte_level_character(static_cast<uint8_t>(b)));
       const int32_t id = vocabulary.find(spelling);
-      byte_ids_[b] = id >= 0 && !vocabulary.is_special(id) ? id : -1;
+      byte_ids_[b] = in_text(id) ? id : -1;
+      if (options.characters) byte_ids_[b] = vocabulary.find(byte_piece(static_cast<uint8_t>(b)));
     }
   }
 
@@ -44,22 +46,25 @@ class ByteLevelBpe final : public SubwordModel {
     return {};
   }
 
-  Status encode(std::string_view word, MergeScratch& scratch, TokenSink& sink) const override {
+  Status encode(std::string_view word, WordScratch& scratch, TokenSink& sink) const override {
     if (options_.ignore_merges && word.size() <= kMaxWholeWord) {
-      std::string spelling;
-      for (const char c : word) spelling += alphabet_[static_cast<unsigned char>(c)];
-      const int32_t id = vocabulary_.find(spelling);
-      if (id >= 0 && !vocabulary_.is_special(id)) {
+      const int32_t id = vocabulary_.find(options_.characters ? std::string(word) : spelled(word));
+      if (in_text(id)) {
         sink.add(id, 0, static_cast<uint32_t>(word.size()));
         return {};
       }
     }
-    INFERNODE_TRY(scratch.reserve(word.size()));
-    scratch.clear();
-    for (uint32_t i = 0; i < word.size(); i++) scratch.add(byte_ids_[static_cast<unsigned char>(word[i])], i, 1);
-    scratch.merge([this](const Symbol& left, const Symbol& right) { return find(left.id, right.id); });
-    for (size_t i = 0; i < scratch.count(); i++) {
-      const Symbol& symbol = scratch[i];
+    MergeScratch& merges = scratch.merges;
+    INFERNODE_TRY(merges.reserve(word.size()));
+    merges.clear();
+    if (options_.characters) {
+      add_characters(word, merges);
+    } else {
+      for (uint32_t i = 0; i < word.size(); i++) merges.add(byte_ids_[static_cast<unsigned char>(word[i])], i, 1);
+    }
+    merges.merge([this](const Symbol& left, const Symbol& right) { return find(left.id, right.id); });
+    for (size_t i = 0; i < merges.count(); i++) {
+      const Symbol& symbol = merges[i];
       if (symbol.length == 0) continue;
       const int32_t id = symbol.id >= 0 ? symbol.id : options_.unknown_id;
       if (id >= 0) sink.add(id, symbol.start, symbol.length);
@@ -74,6 +79,42 @@ class ByteLevelBpe final : public SubwordModel {
     int32_t merged;
     bool used;
   };
+
+  bool in_text(int32_t id) const { return id >= 0 && !vocabulary_.is_special(id); }
+
+  std::string spelled(std::string_view word) const {
+    std::string spelling;
+    for (const char c : word) spelling += alphabet_[static_cast<unsigned char>(c)];
+    return spelling;
+  }
+
+  void add_characters(std::string_view word, MergeScratch& merges) const {
+    const char *begin = word.data(), *end = begin + word.size();
+    uint32_t unknown_start = 0, unknown_length = 0;
+    const auto add_unknown = [&] {
+      if (unknown_length > 0) merges.add(-1, unknown_start, unknown_length);
+      unknown_length = 0;
+    };
+    for (const char* p = begin; p < end;) {
+      const uint32_t start = static_cast<uint32_t>(p - begin), length = unicode::decode(p, end).length;
+      const std::string_view character(p, length);
+      p += length;
+      const int32_t id = vocabulary_.find(character);
+      const auto has_byte = [this](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; };
+      if (in_text(id)) {
+        add_unknown();
+        merges.add(id, start, length);
+      } else if (options_.byte_fallback && std::all_of(character.begin(), character.end(), has_byte)) {
+        add_unknown();
+        for (uint32_t i = 0; i < length; i++) merges.add(byte_ids_[static_cast<unsigned char>(character[i])], start + i, 1);
+      } else if (options_.unknown_id >= 0) {
+        if (!options_.fuse_unknown) add_unknown();
+        if (unknown_length == 0) unknown_start = start;
+        unknown_length += length;
+      }
+    }
+    add_unknown();
+  }
 
   static size_t place(int32_t left, int32_t right, size_t mask) {
     const uint64_t key = static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
@@ -97,9 +138,9 @@ class ByteLevelBpe final : public SubwordModel {
 
 }  // namespace
 
-Result<std::unique_ptr<SubwordModel>> make_byte_level_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges,
-                                                          const BpeOptions& options) {
-  auto model = std::make_unique<ByteLevelBpe>(vocabulary, options);
+Result<std::unique_ptr<SubwordModel>> make_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges,
+                                               const BpeOptions& options) {
+  auto model = std::make_unique<Bpe>(vocabulary, options);
   INFERNODE_TRY(model->index(merges));
   return std::unique_ptr<SubwordModel>(std::move(model));
 }

@@ -10,14 +10,20 @@
 namespace infernode {
 
 struct BpeOptions {
+  // Words are characters, not bytes.
+  bool characters = false;
   // A word that is a piece of the vocabulary is that piece, whatever the merges say.
   bool ignore_merges = false;
-  // For bytes that the vocabulary has no piece for; -1: they are left out.
+  // For bytes, or characters, that the vocabulary has no piece for; -1: they are left out.
   int32_t unknown_id = -1;
+  // Characters only: those without a piece are the pieces <0x..> of their bytes, if all of these exist.
+  bool byte_fallback = false;
+  // Characters only: neighbours that are unknown become one.
+  bool fuse_unknown = false;
 };
 
 // `vocabulary` must outlive the model.
-Result<std::unique_ptr<SubwordModel>> make_byte_level_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges,
-                                                          const BpeOptions& options);
+Result<std::unique_ptr<SubwordModel>> make_bpe(const Vocabulary& vocabulary, const Array<MergeRule>& merges,
+                                               const BpeOptions& options);
 
 }  // namespace infernode

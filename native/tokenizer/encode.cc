@@ -7,7 +7,7 @@
 namespace infernode {
 namespace {
 
-constexpr size_t kMaxText = size_t{256} << 20;
+constexpr size_t kMaxText = size_t{256} << 20, kMaxMarked = size_t{1} << 30;
 constexpr char kSpaceMark[] = "\xE2\x96\x81";
 
 bool continues(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
@@ -54,11 +54,27 @@ class Tokenizer::Session {
   Session(const Tokenizer& tokenizer, const EncodeOptions& options, Encoding& out)
       : tokenizer_(tokenizer), options_(options), out_(out), sink_{out.ids, options.offsets ? &out.offsets : nullptr} {}
 
-  Status run(std::string_view text) {
+  // What `parts` makes of the texts.
+  Status run(const std::vector<TemplatePart>& parts, const std::string_view (&texts)[2]) {
+    uint32_t end = 0;  // of the last text, in UTF-16: where tokens after it are
+    for (const TemplatePart& part : parts) {
+      if (part.id < 0) {
+        INFERNODE_TRY(encode_text(texts[part.text], end));
+      } else if (options_.add_special) {
+        sink_.base = 0;
+        sink_.add(part.id, end, 0);
+      }
+      if (options_.type_ids) out_.type_ids.resize(out_.ids.size(), part.type_id);
+    }
+    return {};
+  }
+
+ private:
+  Status encode_text(std::string_view text, uint32_t& end) {
     std::string storage;
+    const size_t first = out_.ids.size();
     text = unicode::well_formed(text, storage);
     remembers_ = text.size() >= 512;
-    if (options_.add_special) add_around(tokenizer_.before_, 0);
     for (size_t from = 0;;) {
       const AddedTokens::Match match = tokenizer_.added_raw_.next(text, from, options_.parse_special);
       INFERNODE_TRY(encode_between(text.substr(from, match.start - from), static_cast<uint32_t>(from)));
@@ -67,16 +83,9 @@ class Tokenizer::Session {
       sink_.add(match.id, static_cast<uint32_t>(match.start), static_cast<uint32_t>(match.end - match.start));
       from = match.end;
     }
-    if (options_.add_special) add_around(tokenizer_.after_, static_cast<uint32_t>(text.size()));
-    if (options_.offsets) count_in_utf16(text);
-    if (options_.offsets && tokenizer_.trims_offsets_) trim_offsets();
+    if (options_.offsets) end = count_in_utf16(text, first);
+    if (options_.offsets && tokenizer_.trims_offsets_) trim_offsets(first);
     return {};
-  }
-
- private:
-  void add_around(const std::vector<int32_t>& ids, uint32_t at) {
-    sink_.base = 0;
-    for (const int32_t id : ids) sink_.add(id, at, 0);
   }
 
   // Text between added tokens.
@@ -84,12 +93,12 @@ class Tokenizer::Session {
     if (text.empty()) return {};
     if (tokenizer_.space_marks_) return encode_marked(text, base);
     Stretch stretch{text, text, base};
-    std::string composed;
+    std::string normalized;
     std::vector<uint32_t> source;
-    if (tokenizer_.nfc_ && !unicode::surely_nfc(text)) {
-      unicode::append_nfc(text, composed, options_.offsets ? &source : nullptr);
-      stretch.text = composed;
-      if (options_.offsets) stretch.source = &source;
+    if (!tokenizer_.normalizer_.empty()) {
+      INFERNODE_ASSIGN(after, tokenizer_.normalizer_.run(text, normalized, options_.offsets ? &source : nullptr));
+      stretch.text = after;
+      if (!source.empty()) stretch.source = &source;
     }
     return encode_normalized(stretch);
   }
@@ -134,11 +143,52 @@ class Tokenizer::Session {
   }
 
   Status encode_words(const Stretch& stretch) {
+    if (tokenizer_.metaspace_.used) return encode_metaspaced(stretch);
     seen_.restart();
     const size_t first = spans();
     INFERNODE_TRY(
-        tokenizer_.pre_tokenizer_.split(stretch.text, [&](std::string_view word) { return encode_word(stretch, word); }));
+        tokenizer_.pre_tokenizer_.split(stretch.text, [&](std::string_view piece) { return encode_piece(stretch, piece); }));
     to_original(stretch, first);
+    return {};
+  }
+
+  // Pieces of the text, each with marks instead of its spaces, make a new text; its pieces are split further.
+  Status encode_metaspaced(const Stretch& stretch) {
+    const Metaspace& metaspace = tokenizer_.metaspace_;
+    std::string marked;
+    std::vector<uint32_t> source, ends;
+    const auto add = [&](std::string_view bytes, size_t from) {
+      marked += bytes;
+      if (options_.offsets) source.resize(marked.size(), origin(stretch, from));
+    };
+    INFERNODE_TRY(tokenizer_.pre_tokenizer_.split(stretch.text, [&](std::string_view piece) -> Status {
+      const size_t at = static_cast<size_t>(piece.data() - stretch.text.data());
+      const bool prepends = metaspace.prepend == Metaspace::Prepend::kAlways ||
+                            (metaspace.prepend == Metaspace::Prepend::kFirst && stretch.base + origin(stretch, at) == 0);
+      if (prepends && piece[0] != ' ' && !piece.starts_with(metaspace.mark)) add(metaspace.mark, at);
+      const size_t start = ends.empty() ? 0 : ends.back();
+      for (size_t i = 0; i < piece.size();) {
+        const size_t length = unicode::decode(piece.data() + i, piece.data() + piece.size()).length;
+        const std::string_view character = piece[i] == ' ' ? std::string_view(metaspace.mark) : piece.substr(i, length);
+        if (metaspace.split && character == metaspace.mark && marked.size() > start) ends.push_back(static_cast<uint32_t>(marked.size()));
+        add(character, at + i);
+        i += length;
+      }
+      ends.push_back(static_cast<uint32_t>(marked.size()));
+      if (marked.size() > kMaxMarked) return error(ErrorCode::kInvalidArgument, {"text", "at most 1 GiB with marks for spaces", "more"});
+      return {};
+    }));
+    const Stretch whole{marked, stretch.original, stretch.base, options_.offsets ? &source : nullptr};
+    seen_.restart();
+    const size_t first = spans();
+    uint32_t start = 0;
+    for (const uint32_t end : ends) {
+      INFERNODE_TRY(tokenizer_.after_metaspace_.split(whole.text.substr(start, end - start), [&](std::string_view piece) {
+        return encode_piece(whole, piece);
+      }));
+      start = end;
+    }
+    to_original(whole, first);
     return {};
   }
 
@@ -160,13 +210,19 @@ class Tokenizer::Session {
     const Stretch stretch{marked, text, base, options_.offsets ? &source : nullptr};
     seen_.restart();
     const size_t first = spans();
-    std::string_view left = stretch.text;
-    while (!left.empty()) {
-      const std::string_view word = left.substr(0, word_end(left));
-      INFERNODE_TRY(encode_word(stretch, word));
-      left.remove_prefix(word.size());
-    }
+    INFERNODE_TRY(encode_piece(stretch, stretch.text));
     to_original(stretch, first);
+    return {};
+  }
+
+  // As one word, or as several where that makes no difference.
+  Status encode_piece(const Stretch& stretch, std::string_view piece) {
+    if (!tokenizer_.cuts_at_marks_) return encode_word(stretch, piece);
+    while (!piece.empty()) {
+      const std::string_view word = piece.substr(0, word_end(piece));
+      INFERNODE_TRY(encode_word(stretch, word));
+      piece.remove_prefix(word.size());
+    }
     return {};
   }
 
@@ -224,27 +280,31 @@ class Tokenizer::Session {
   }
 
   // Offsets hardly ever go back, and then by a character, so one cursor serves them all.
-  void count_in_utf16(std::string_view text) {
+  // From the id `first` on. Gives the length of the text.
+  uint32_t count_in_utf16(std::string_view text, size_t first) {
     size_t at = 0;
     uint32_t units = 0;
     const auto width = [&](size_t i) -> uint32_t {
       return continues(text[i]) ? 0 : static_cast<unsigned char>(text[i]) >= 0xF0 ? 2 : 1;
     };
-    for (uint32_t& offset : out_.offsets) {
+    for (size_t i = 2 * first; i < out_.offsets.size(); i++) {
+      const uint32_t offset = out_.offsets[i];
       for (; at < offset; at++) units += width(at);
       for (; at > offset; at--) units -= width(at - 1);
-      offset = units;
+      out_.offsets[i] = units;
     }
+    for (; at < text.size(); at++) units += width(at);
+    return units;
   }
 
-  void trim_offsets() {
-    for (size_t i = 0; i < out_.ids.size(); i++) {
+  void trim_offsets(size_t first) {
+    for (size_t i = first; i < out_.ids.size(); i++) {
       uint32_t &start = out_.offsets[2 * i], &end = out_.offsets[2 * i + 1];
       const std::string_view bytes = tokenizer_.vocabulary_.bytes(out_.ids[i]);
       uint32_t leading = static_cast<uint32_t>(std::min(bytes.find_first_not_of(' '), bytes.size()));
       const uint32_t trailing =
           static_cast<uint32_t>(bytes.size() - (leading == bytes.size() ? 0 : bytes.find_last_not_of(' ') + 1));
-      if (leading > 0 && tokenizer_.trim_keeps_first_ && (i == 0 || start == 0)) leading--;
+      if (leading > 0 && tokenizer_.trim_keeps_first_ && (i == first || start == 0)) leading--;
       start = std::min(start + leading, end);
       if (end >= trailing) end = std::max(end - trailing, start);
     }
@@ -254,17 +314,37 @@ class Tokenizer::Session {
   const EncodeOptions& options_;
   Encoding& out_;
   TokenSink sink_;
-  MergeScratch scratch_;
+  WordScratch scratch_;
   SeenWords seen_;
   bool remembers_ = false;
 };
 
-Status Tokenizer::encode(std::string_view utf8, const EncodeOptions& options, Encoding& out) const {
+namespace {
+
+void clear(Encoding& out) {
   out.ids.clear();
   out.offsets.clear();
-  if (utf8.size() > kMaxText)
-    return error(ErrorCode::kInvalidArgument, {"text", "at most 256 MiB of UTF-8", std::to_string(utf8.size()) + " bytes"});
-  return Session(*this, options, out).run(utf8);
+  out.type_ids.clear();
+}
+
+Status check_size(std::string_view text) {
+  if (text.size() <= kMaxText) return {};
+  return error(ErrorCode::kInvalidArgument, {"text", "at most 256 MiB of UTF-8", std::to_string(text.size()) + " bytes"});
+}
+
+}  // namespace
+
+Status Tokenizer::encode(std::string_view utf8, const EncodeOptions& options, Encoding& out) const {
+  clear(out);
+  INFERNODE_TRY(check_size(utf8));
+  return Session(*this, options, out).run(single_, {utf8, {}});
+}
+
+Status Tokenizer::encode_pair(std::string_view first, std::string_view second, const EncodeOptions& options, Encoding& out) const {
+  clear(out);
+  INFERNODE_TRY(check_size(first));
+  INFERNODE_TRY(check_size(second));
+  return Session(*this, options, out).run(pair_, {first, second});
 }
 
 }  // namespace infernode

@@ -48,7 +48,13 @@ constexpr Names kNames[] = {
     {"deepseekCoderLetters", SplitPattern::kDeepseekCoderLetters},
     {"deepseekCoderPunctuation", SplitPattern::kDeepseekCoderPunctuation},
     {"trailingSpace", SplitPattern::kTrailingSpace},
+    {"whitespace", SplitPattern::kWhitespace},
+    {"words", SplitPattern::kWords},
+    {"punctuation", SplitPattern::kPunctuation},
+    {"text", SplitPattern::kText},
 };
+
+constexpr const char* kBehaviors[] = {"isolated", "removed", "mergedWithPrevious", "mergedWithNext", "contiguous"};
 
 struct CodePoints {
   uint32_t first, last;
@@ -72,6 +78,14 @@ constexpr CodePoints kDeepseekLetters[] = {
     {0xFF21, 0xFF3A},   {0xFF41, 0xFF5A},   {0x10400, 0x1044F}, {0x104B0, 0x104D3}, {0x104D8, 0x104FB}, {0x10C80, 0x10CB2},
     {0x10CC0, 0x10CF2}, {0x118A0, 0x118DF}, {0x1E900, 0x1E943},
 };
+
+// \w: letters, marks, digits and what joins words, and the letters in circles and squares that count as alphabetic.
+bool is_word(uint32_t c) {
+  constexpr Classes word = kLetter | kMark | unicode::classes(unicode::kNd) | unicode::classes(unicode::kNl) |
+                           unicode::classes(unicode::kPc);
+  return (unicode::classes_of(c) & word) != 0 || c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
+         (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+}
 
 bool is_newline(uint32_t c) { return c == '\n' || c == '\r'; }
 
@@ -255,11 +269,11 @@ struct Matcher {
     return one_or_more(p, test);
   }
 
-  const char* match(SplitPattern pattern, const char* p) const {
+  const char* match(const SplitStep& step, const char* p) const {
     const Character c = decode(p, end);
     const auto letter = [](uint32_t n) { return in(n, kLetter); };
     const auto punctuation = [](uint32_t n) { return in(n, kPunctuation); };
-    switch (pattern) {
+    switch (step.pattern) {
       case SplitPattern::kGpt2: return gpt2(p);
       case SplitPattern::kLlama3: return llama3(p, 3);
       case SplitPattern::kQwen2: return llama3(p, 1);
@@ -299,6 +313,16 @@ struct Matcher {
       case SplitPattern::kDeepseekCoderLetters: return spaced(p, letter);
       case SplitPattern::kDeepseekCoderPunctuation: return spaced(p, punctuation);
       case SplitPattern::kTrailingSpace: break;  // found from the end, see split_from
+      case SplitPattern::kWhitespace: return in(c.code_point, kSpace) ? p + c.length : nullptr;
+      // \w+|[^\w\s]+
+      case SplitPattern::kWords:
+        if (const char* stop = one_or_more(p, is_word)) return stop;
+        return one_or_more(p, [](uint32_t n) { return !is_word(n) && !in(n, kSpace); });
+      // One by one, as BERT has it: \p{P} and the symbols of ASCII.
+      case SplitPattern::kPunctuation:
+        return in(c.code_point, kPunctuation) || (c.code_point < 0x80 && in(c.code_point, kSymbol)) ? p + c.length : nullptr;
+      case SplitPattern::kText:
+        return std::string_view(p, static_cast<size_t>(end - p)).starts_with(step.text) ? p + step.text.size() : nullptr;
     }
     return nullptr;
   }
@@ -324,33 +348,59 @@ int split_pattern_of(std::string_view name) {
   return -1;
 }
 
-Status PreTokenizer::split_from(size_t pattern, std::string_view text, Call call, const void* target) const {
+int split_behavior_of(std::string_view name) {
+  for (size_t i = 0; i < std::size(kBehaviors); i++)
+    if (name == kBehaviors[i]) return static_cast<int>(i);
+  return -1;
+}
+
+Status PreTokenizer::split_from(size_t index, std::string_view text, Call call, const void* target) const {
   if (text.empty()) return {};
-  if (pattern == patterns_.size()) return call(target, text);
+  if (index == steps_.size()) return call(target, text);
+  const SplitStep& step = steps_[index];
   const char *begin = text.data(), *end = begin + text.size();
-  const char* gap = begin;  // where the text starts that no match has taken yet
   const auto pass = [&](const char* start, const char* stop) {
-    return split_from(pattern + 1, std::string_view(start, static_cast<size_t>(stop - start)), call, target);
+    return split_from(index + 1, std::string_view(start, static_cast<size_t>(stop - start)), call, target);
   };
-  if (patterns_[pattern] == SplitPattern::kTrailingSpace) {
+  // Matches and gaps come in turn; a piece waits until it is certain that the next one does not join it.
+  const char *from = begin, *to = begin;
+  bool was_match = false;
+  const auto segment = [&](const char* start, const char* stop, bool is_match) -> Status {
+    if (start == stop) return {};
+    is_match = is_match != step.invert;
+    if (step.behavior == SplitBehavior::kIsolated) return pass(start, stop);
+    if (step.behavior == SplitBehavior::kRemoved) return is_match ? Status() : pass(start, stop);
+    const bool waits = from < to;
+    const bool joins = step.behavior == SplitBehavior::kMergedWithPrevious ? is_match && !was_match
+                       : step.behavior == SplitBehavior::kMergedWithNext   ? !is_match && was_match
+                                                                           : is_match == was_match;
+    if (waits && !joins) INFERNODE_TRY(pass(from, to));
+    if (!waits || !joins) from = start;
+    to = stop;
+    was_match = is_match;
+    return {};
+  };
+  if (step.pattern == SplitPattern::kTrailingSpace) {
     const char* start = trailing_space(begin, end);
-    INFERNODE_TRY(pass(begin, start));
-    return pass(start, end);
-  }
-  const Matcher matcher{end};
-  const bool over_bytes = patterns_[pattern] == SplitPattern::kByteDigitRuns;
-  for (const char* p = begin; p < end;) {
-    const char* stop = matcher.match(patterns_[pattern], p);
-    if (!stop) {
-      p += over_bytes ? 1 : decode(p, end).length;
-      continue;
+    INFERNODE_TRY(segment(begin, start, false));
+    INFERNODE_TRY(segment(start, end, true));
+  } else {
+    const Matcher matcher{end};
+    const bool over_bytes = step.pattern == SplitPattern::kByteDigitRuns;
+    const char* gap = begin;  // where the text starts that no match has taken yet
+    for (const char* p = begin; p < end;) {
+      const char* stop = matcher.match(step, p);
+      if (!stop) {
+        p += over_bytes ? 1 : decode(p, end).length;
+        continue;
+      }
+      INFERNODE_TRY(segment(gap, p, false));
+      INFERNODE_TRY(segment(p, stop, true));
+      p = gap = stop;
     }
-    if (gap < p) INFERNODE_TRY(pass(gap, p));
-    INFERNODE_TRY(pass(p, stop));
-    p = gap = stop;
+    INFERNODE_TRY(segment(gap, end, false));
   }
-  if (gap < end) return pass(gap, end);
-  return {};
+  return from < to ? pass(from, to) : Status();
 }
 
 }  // namespace infernode

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -32,16 +33,36 @@ enum class SplitPattern : uint8_t {
   kDeepseekCoderLetters,
   kDeepseekCoderPunctuation,
   kTrailingSpace,
+  kWhitespace,
+  kWords,
+  kPunctuation,
+  kText,
 };
 
 // -1 for an unknown name.
 int split_pattern_of(std::string_view name);
 
-// Patterns in the order in which they split: each divides the pieces that the one before it left, into matches and what lies
+// What becomes of matches, named as tokenizer.json does.
+enum class SplitBehavior : uint8_t { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+
+// -1 for an unknown name.
+int split_behavior_of(std::string_view name);
+
+struct SplitStep {
+  SplitPattern pattern;
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+  // What lies between matches counts as the match.
+  bool invert = false;
+  std::string text = {};  // what kText matches; not empty
+};
+
+// Steps in the order in which they split: each divides the pieces that the one before it left, into matches and what lies
 // between them. Linear in the text.
 class PreTokenizer {
  public:
-  explicit PreTokenizer(std::vector<SplitPattern> patterns) : patterns_(std::move(patterns)) {}
+  explicit PreTokenizer(std::vector<SplitStep> steps) : steps_(std::move(steps)) {}
+
+  bool empty() const { return steps_.empty(); }
 
   // Calls `word(std::string_view)` for every piece, none of them empty. `text` is well-formed UTF-8. Stops at the first error.
   template <class Word>
@@ -52,9 +73,9 @@ class PreTokenizer {
 
  private:
   using Call = Status (*)(const void* target, std::string_view piece);
-  Status split_from(size_t pattern, std::string_view text, Call call, const void* target) const;
+  Status split_from(size_t step, std::string_view text, Call call, const void* target) const;
 
-  std::vector<SplitPattern> patterns_;
+  std::vector<SplitStep> steps_;
 };
 
 }  // namespace infernode

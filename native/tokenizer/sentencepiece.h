@@ -15,11 +15,13 @@ struct SentencePieceOptions {
   int32_t unknown_id = -1;
 };
 
+// Notes the last bytes of characters that a space mark follows inside of the piece. Before any other space mark, text may be cut
+// into words without changing the result: nothing merges across.
+void note_space_marks(std::string_view piece, std::array<bool, 256>& joins_space_mark);
+
 struct SentencePiece {
   std::unique_ptr<SubwordModel> model;
-  // The last bytes of characters that a space mark follows inside of some piece. Before any other space mark, text may be cut
-  // into words without changing the result: nothing merges across.
-  std::array<bool, 256> joins_space_mark{};
+  std::array<bool, 256> joins_space_mark{};  // of all pieces
 };
 
 // `vocabulary` must outlive the model. TOKENIZER_INVALID if bytes are missing and there is no unknown token.

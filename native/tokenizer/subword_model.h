@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "array.h"
 #include "result.h"
 #include "tokenizer/merge.h"
 
@@ -24,11 +25,24 @@ struct TokenSink {
   }
 };
 
+// Where the best path through a word comes from, for each byte that it may end at.
+struct PathNode {
+  double score;
+  int32_t id;  // -1: nothing ends here
+  uint32_t start;
+};
+
+// Memory for one word at a time. Kept between words, so that it is allocated once.
+struct WordScratch {
+  MergeScratch merges;
+  Array<PathNode> path;
+};
+
 class SubwordModel {
  public:
   virtual ~SubwordModel() = default;
   // Well-formed UTF-8, or bytes of a character that a pattern cut. Fails only for lack of memory.
-  virtual Status encode(std::string_view word, MergeScratch& scratch, TokenSink& sink) const = 0;
+  virtual Status encode(std::string_view word, WordScratch& scratch, TokenSink& sink) const = 0;
 };
 
 }  // namespace infernode

@@ -4,17 +4,39 @@
 #include "tokenizer/bpe.h"
 #include "tokenizer/sentencepiece.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/unigram.h"
+#include "tokenizer/wordpiece.h"
 
 namespace infernode {
 namespace {
 
-// -1 for null or nothing.
-Result<int32_t> optional_id(const json::Value& value, size_t vocab_size, const char* field, const std::string& source) {
-  if (value.is_null()) return -1;
-  INFERNODE_ASSIGN(id, value.integer());
-  if (id < 0 || static_cast<uint64_t>(id) >= vocab_size)
-    return error(ErrorCode::kTokenizerInvalid, {source, field, "there is no token " + std::to_string(id)});
-  return static_cast<int32_t>(id);
+constexpr size_t kMaxMark = 64;
+constexpr size_t kMaxSplitText = 1024;
+
+Error invalid(const std::string& source, std::string field, std::string reason) {
+  return error(ErrorCode::kTokenizerInvalid, {source, std::move(field), std::move(reason)});
+}
+
+Error unsupported(const std::string& source, std::string component, std::string name) {
+  return error(ErrorCode::kTokenizerUnsupported, {source, std::move(component), std::move(name)});
+}
+
+// "name", or {"pattern": "name", "behavior": .., "invert": .., "text": ..}
+Result<SplitStep> split_step(const json::Value& value, const std::string& source) {
+  const std::string name = value.is_string() ? value.string() : value.get("pattern").string();
+  const int pattern = split_pattern_of(name);
+  if (pattern < 0) return unsupported(source, "pre-tokenizer", name);
+  SplitStep step{static_cast<SplitPattern>(pattern)};
+  if (value.is_string()) return step;
+  const std::string named = value.get("behavior").string();
+  const int behavior = split_behavior_of(named);
+  if (behavior < 0) return unsupported(source, "pre-tokenizer", name + ", " + named);
+  step.behavior = static_cast<SplitBehavior>(behavior);
+  step.invert = value.get("invert").boolean();
+  step.text = value.get("text").string();
+  if (step.pattern == SplitPattern::kText && (step.text.empty() || step.text.size() > kMaxSplitText))
+    return invalid(source, "pre-tokenizer", "the text to split at is empty or too long");
+  return step;
 }
 
 }  // namespace
@@ -23,68 +45,116 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::make(const json::Value& desc
   std::string source = description.get("vocab").get("file").string();
   if (source.empty()) source = source_name;
   const json::Value model = description.get("model");
-  const std::string kind = model.get("kind").string();
-  const bool byte_level = kind == "bpe" && model.get("byteLevel").boolean();
-  if (!byte_level && kind != "spm") {
-    const std::string name = kind == "bpe" ? "character BPE" : kind;
-    return error(ErrorCode::kTokenizerUnsupported, {source, "model", name});
-  }
-  INFERNODE_ASSIGN(loaded,
-                   load_vocabulary(description.get("vocab"), byte_level ? Spelling::kByteLevel : Spelling::kSpaceMarks));
+  INFERNODE_ASSIGN(decoder, PieceDecoder::make(description.get("decoder"), source));
+  INFERNODE_ASSIGN(loaded, load_vocabulary(description.get("vocab"), decoder));
   std::shared_ptr<Tokenizer> tokenizer(new Tokenizer());
   tokenizer->vocabulary_ = std::move(loaded.vocabulary);
   tokenizer->add_space_prefix_ = model.get("addSpacePrefix").boolean();
   tokenizer->trims_offsets_ = description.get("trimOffsets").boolean();
   tokenizer->trim_keeps_first_ = description.get("trimKeepsFirst").boolean();
-  const Vocabulary& vocabulary = tokenizer->vocabulary_;
-  INFERNODE_ASSIGN(unknown_id, optional_id(model.get("unknownId"), vocabulary.size(), "unknownId", source));
-  if (byte_level) {
+  INFERNODE_TRY(tokenizer->read_model(model, loaded, source));
+  INFERNODE_ASSIGN(normalizer, Normalizer::make(description.get("normalizer"), std::move(loaded.charsmap), source));
+  tokenizer->normalizer_ = std::move(normalizer);
+  INFERNODE_TRY(tokenizer->read_pre_tokenizer(description.get("preTokenizer"), source));
+  INFERNODE_TRY(tokenizer->read_added(std::move(loaded.added), source));
+  INFERNODE_TRY(tokenizer->read_template(description.get("single"), "single", tokenizer->single_, source));
+  INFERNODE_TRY(tokenizer->read_template(description.get("pair"), "pair", tokenizer->pair_, source));
+  if (tokenizer->single_.empty()) tokenizer->single_ = {{-1, 0, 0}};
+  if (tokenizer->pair_.empty()) tokenizer->pair_ = {{-1, 0, 0}, {-1, 1, 1}};
+  return std::shared_ptr<const Tokenizer>(std::move(tokenizer));
+}
+
+Status Tokenizer::read_model(const json::Value& model, LoadedVocabulary& loaded, const std::string& source) {
+  const std::string kind = model.get("kind").string();
+  INFERNODE_ASSIGN(unknown_id, id_of(model.get("unknown"), "the unknown token", source));
+  if (kind == "bpe") {
     BpeOptions options;
+    options.characters = !model.get("byteLevel").boolean();
     options.ignore_merges = model.get("ignoreMerges").boolean();
     options.unknown_id = unknown_id;
-    if (model.get("unknownPiece").is_string()) {
-      const std::string piece = model.get("unknownPiece").string();
-      options.unknown_id = vocabulary.find(piece);
-      if (options.unknown_id < 0)
-        return error(ErrorCode::kTokenizerInvalid, {source, "unk_token", "\"" + shown(piece) + "\" is not in the vocabulary"});
-    }
-    INFERNODE_ASSIGN(made, make_byte_level_bpe(vocabulary, loaded.merges, options));
-    tokenizer->model_ = std::move(made);
-  } else {
+    options.byte_fallback = model.get("byteFallback").boolean();
+    options.fuse_unknown = model.get("fuseUnknown").boolean();
+    INFERNODE_ASSIGN(made, make_bpe(vocabulary_, loaded.merges, options));
+    model_ = std::move(made);
+    // Without a pre-tokenizer a whole text is one word; cut into shorter ones it is quicker.
+    cuts_at_marks_ = options.characters && !options.ignore_merges;
+    if (cuts_at_marks_)
+      for (const MergeRule& rule : loaded.merges) note_space_marks(vocabulary_.piece(rule.merged), joins_space_mark_);
+    return {};
+  }
+  if (kind == "spm") {
     SentencePieceOptions options;
     options.unknown_id = unknown_id;
-    INFERNODE_ASSIGN(made, make_sentencepiece(vocabulary, options, source));
-    tokenizer->model_ = std::move(made.model);
-    tokenizer->joins_space_mark_ = made.joins_space_mark;
-    tokenizer->space_marks_ = true;
+    INFERNODE_ASSIGN(made, make_sentencepiece(vocabulary_, options, source));
+    model_ = std::move(made.model);
+    joins_space_mark_ = made.joins_space_mark;
+    space_marks_ = cuts_at_marks_ = true;
+    return {};
   }
-  for (const json::Value name : description.get("normalizer").elements()) {
-    if (name.string() != "nfc") return error(ErrorCode::kTokenizerUnsupported, {source, "normalizer", name.string()});
-    tokenizer->nfc_ = true;
+  if (kind == "wordpiece") {
+    WordPieceOptions options;
+    options.word_prefix = model.get("wordPrefix").string();
+    options.continuing_prefix = model.get("continuingPrefix").string();
+    INFERNODE_ASSIGN(most, model.get("maxCharacters").integer());
+    if (most < 1) return invalid(source, "max_input_chars_per_word", std::to_string(most) + " characters");
+    options.max_characters = static_cast<size_t>(most);
+    options.unknown_id = unknown_id;
+    INFERNODE_ASSIGN(made, make_wordpiece(vocabulary_, options, source));
+    model_ = std::move(made);
+    return {};
   }
-  std::vector<SplitPattern> patterns;
-  for (const json::Value name : description.get("preTokenizer").elements()) {
-    const int pattern = split_pattern_of(name.string());
-    if (pattern < 0) return error(ErrorCode::kTokenizerUnsupported, {source, "pre-tokenizer", name.string()});
-    patterns.push_back(static_cast<SplitPattern>(pattern));
+  if (kind == "unigram") {
+    UnigramOptions options;
+    options.unknown_id = unknown_id;
+    options.byte_fallback = model.get("byteFallback").boolean();
+    options.only_text = model.get("onlyText").boolean();
+    options.piece_count = loaded.piece_count;
+    INFERNODE_ASSIGN(made, make_unigram(vocabulary_, options, source));
+    model_ = std::move(made);
+    return {};
   }
-  tokenizer->pre_tokenizer_ = PreTokenizer(std::move(patterns));
-  INFERNODE_TRY(tokenizer->read_added(std::move(loaded.added), source));
-  INFERNODE_TRY(tokenizer->read_around(description, "before", tokenizer->before_, source));
-  INFERNODE_TRY(tokenizer->read_around(description, "after", tokenizer->after_, source));
-  return std::shared_ptr<const Tokenizer>(std::move(tokenizer));
+  return unsupported(source, "model", kind);
+}
+
+Status Tokenizer::read_pre_tokenizer(const json::Value& steps, const std::string& source) {
+  std::vector<SplitStep> before, after;
+  for (const json::Value value : steps.elements()) {
+    if (value.get("kind").string() != "metaspace") {
+      INFERNODE_ASSIGN(step, split_step(value, source));
+      (metaspace_.used ? after : before).push_back(std::move(step));
+      continue;
+    }
+    if (metaspace_.used) return unsupported(source, "pre-tokenizer", "Metaspace twice");
+    metaspace_.used = true;
+    metaspace_.mark = value.get("mark").string();
+    metaspace_.split = value.get("split").boolean();
+    const std::string prepend = value.get("prepend").string();
+    if (metaspace_.mark.empty() || metaspace_.mark.size() > kMaxMark) return invalid(source, "pre-tokenizer", "no mark for spaces");
+    if (prepend == "always") {
+      metaspace_.prepend = Metaspace::Prepend::kAlways;
+    } else if (prepend == "first") {
+      metaspace_.prepend = Metaspace::Prepend::kFirst;
+    } else if (prepend != "never") {
+      return unsupported(source, "pre-tokenizer", "Metaspace, prepend_scheme " + prepend);
+    }
+  }
+  pre_tokenizer_ = PreTokenizer(std::move(before));
+  after_metaspace_ = PreTokenizer(std::move(after));
+  return {};
 }
 
 Status Tokenizer::read_added(std::vector<AddedToken> added, const std::string& source) {
   std::vector<AddedTokens::Entry> raw, normalized;
   for (const AddedToken& token : added) {
-    std::string content(vocabulary_.piece(token.id));
-    if (token.normalized && nfc_) {
-      std::string composed;
-      unicode::append_nfc(content, composed, nullptr);
-      content = std::move(composed);
+    std::string storage, well_formed;
+    std::string_view content = vocabulary_.piece(token.id);
+    if (token.normalized) {
+      INFERNODE_ASSIGN(after, normalizer_.run(unicode::well_formed(content, well_formed), storage, nullptr));
+      // What normalization leaves nothing of is not in any text.
+      if (after.empty()) continue;
+      content = after;
     }
-    (token.normalized ? normalized : raw).push_back({std::move(content), token});
+    (token.normalized ? normalized : raw).push_back({std::string(content), token});
   }
   INFERNODE_ASSIGN(made_raw, AddedTokens::make(std::move(raw), source));
   INFERNODE_ASSIGN(made_normalized, AddedTokens::make(std::move(normalized), source));
@@ -93,20 +163,34 @@ Status Tokenizer::read_added(std::vector<AddedToken> added, const std::string& s
   return {};
 }
 
-Status Tokenizer::read_around(const json::Value& description, const char* field, std::vector<int32_t>& ids,
-                              const std::string& source) const {
-  for (const json::Value element : description.get(field).elements()) {
-    if (element.is_string()) {
-      const std::string piece = element.string();
-      const int32_t id = vocabulary_.find(piece);
-      if (id < 0)
-        return error(ErrorCode::kTokenizerInvalid, {source, field, "\"" + shown(piece) + "\" is not in the vocabulary"});
-      ids.push_back(id);
-      continue;
+Result<int32_t> Tokenizer::id_of(const json::Value& value, const char* field, const std::string& source) const {
+  if (value.is_null()) return -1;
+  if (value.is_string()) {
+    const std::string piece = value.string();
+    const int32_t id = vocabulary_.find(piece);
+    if (id < 0) return invalid(source, field, "\"" + shown(piece) + "\" is not in the vocabulary");
+    return id;
+  }
+  INFERNODE_ASSIGN(id, value.integer());
+  if (id < 0 || static_cast<uint64_t>(id) >= vocabulary_.size())
+    return invalid(source, field, "there is no token " + std::to_string(id));
+  return static_cast<int32_t>(id);
+}
+
+// [{"id": 1, "type": 0}, {"text": "A", "type": 0}]
+Status Tokenizer::read_template(const json::Value& parts, const char* field, std::vector<TemplatePart>& into,
+                                const std::string& source) const {
+  for (const json::Value part : parts.elements()) {
+    int64_t type = 0;
+    if (!part.get("type").missing()) {
+      INFERNODE_ASSIGN(given, part.get("type").integer());
+      type = given;
     }
-    INFERNODE_ASSIGN(id, optional_id(element, vocabulary_.size(), field, source));
-    if (id < 0) return error(ErrorCode::kTokenizerInvalid, {source, field, "expected an id or a piece"});
-    ids.push_back(id);
+    if (type < 0 || type > INT32_MAX) return invalid(source, field, "the type " + std::to_string(type));
+    const std::string text = part.get("text").string();
+    INFERNODE_ASSIGN(id, id_of(part.get("id"), field, source));
+    if ((id < 0) != (text == "A" || text == "B")) return invalid(source, field, "expected an id, a piece or a text");
+    into.push_back({id, text == "B" ? 1u : 0u, static_cast<uint32_t>(type)});
   }
   return {};
 }
@@ -119,16 +203,13 @@ std::string Tokenizer::piece(int32_t id) const {
 
 Result<std::string> Tokenizer::decode(const std::vector<int32_t>& ids, bool skip_special) const {
   std::string bytes;
-  bool first = strips_first_space();
+  bool first = true;
   for (const int32_t id : ids) {
     if (!has(id)) return error(ErrorCode::kTokenUnknown, {std::to_string(id), std::to_string(vocab_size())});
     if (skip_special && vocabulary_.is_special(id)) continue;
-    std::string_view token = vocabulary_.bytes(id);
-    if (first && !token.empty()) {
-      if (token[0] == ' ') token.remove_prefix(1);
-      first = false;
-    }
-    bytes += token;
+    const std::string_view token = vocabulary_.bytes(id);
+    bytes += first ? vocabulary_.first_bytes(id) : token;
+    if (!token.empty()) first = false;
   }
   std::string storage;
   const std::string_view text = unicode::well_formed(bytes, storage);

@@ -12,6 +12,7 @@
 #include "json.h"
 #include "result.h"
 #include "tokenizer/added_tokens.h"
+#include "tokenizer/normalizer.h"
 #include "tokenizer/pre_tokenizer.h"
 #include "tokenizer/subword_model.h"
 #include "tokenizer/vocabulary.h"
@@ -22,6 +23,8 @@ struct Encoding {
   std::vector<int32_t> ids;
   // Start and end of each id in UTF-16 code units of the text, as JavaScript counts. Bytes of one character share its place.
   std::vector<uint32_t> offsets;
+  // Which segment of the model's input each id belongs to: 0, or 1 for the second text of a pair where the tokenizer says so.
+  std::vector<uint32_t> type_ids;
 };
 
 struct EncodeOptions {
@@ -30,6 +33,7 @@ struct EncodeOptions {
   // Recognise control tokens that are spelled out in the text; without it they are text like any other.
   bool parse_special = false;
   bool offsets = false;
+  bool type_ids = false;
 };
 
 // Used by many threads at once.
@@ -40,6 +44,8 @@ class Tokenizer {
 
   // Time in proportion to the text. What is not UTF-8 counts as U+FFFD. INVALID_ARGUMENT for more than 256 MiB.
   Status encode(std::string_view utf8, const EncodeOptions& options, Encoding& out) const;
+  // Two texts together, as models take them that compare texts. Offsets are places in the text that the id comes from.
+  Status encode_pair(std::string_view first, std::string_view second, const EncodeOptions& options, Encoding& out) const;
 
   // Bytes that make no character become U+FFFD. TOKEN_UNKNOWN for ids outside of the vocabulary.
   Result<std::string> decode(const std::vector<int32_t>& ids, bool skip_special) const;
@@ -50,31 +56,51 @@ class Tokenizer {
   bool is_special(int32_t id) const { return has(id) && vocabulary_.is_special(id); }
   // The bytes that the token stands for in a text: of "Ġthe" or "▁the" " the", of <0x0A> a line feed. Empty for ids outside.
   std::string_view token_bytes(int32_t id) const { return has(id) ? vocabulary_.bytes(id) : std::string_view(); }
+  // The same for the first token of a text: without a space that encoding put there.
+  std::string_view first_bytes(int32_t id) const { return has(id) ? vocabulary_.first_bytes(id) : std::string_view(); }
   // The vocabulary's own spelling, well-formed UTF-8; empty for ids outside.
   std::string piece(int32_t id) const;
   // The id of a piece or an added token, in the vocabulary's own spelling; -1 where there is none.
   int32_t find(std::string_view piece) const { return vocabulary_.find(piece); }
 
-  // A text begins with a space that encoding put there, so decoding takes it away.
-  bool strips_first_space() const { return space_marks_ && add_space_prefix_; }
-
  private:
   class Session;
-  Tokenizer() : pre_tokenizer_({}) {}
+  // What a text, or a pair, becomes: ids, and between them the texts.
+  struct TemplatePart {
+    int32_t id;        // -1: a text
+    uint32_t text;     // 0 or 1: which
+    uint32_t type_id;
+  };
+  // Marks instead of spaces, and one before each piece that does not begin with one.
+  struct Metaspace {
+    bool used = false;
+    std::string mark;
+    enum class Prepend : uint8_t { kNever, kFirst, kAlways } prepend = Prepend::kNever;  // kFirst: where the text starts
+    bool split = false;  // each mark begins a piece
+  };
+  Tokenizer() : pre_tokenizer_({}), after_metaspace_({}) {}
 
+  Status read_model(const json::Value& model, LoadedVocabulary& loaded, const std::string& source);
+  Status read_pre_tokenizer(const json::Value& steps, const std::string& source);
   Status read_added(std::vector<AddedToken> added, const std::string& source);
-  Status read_around(const json::Value& description, const char* field, std::vector<int32_t>& ids,
-                     const std::string& source) const;
+  Status read_template(const json::Value& parts, const char* field, std::vector<TemplatePart>& into,
+                       const std::string& source) const;
+  // An id, or the piece that has it; -1 for null.
+  Result<int32_t> id_of(const json::Value& value, const char* field, const std::string& source) const;
 
   Vocabulary vocabulary_;
   std::unique_ptr<SubwordModel> model_;
+  Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
+  Metaspace metaspace_;
+  PreTokenizer after_metaspace_;
   // Looked for before and after normalization.
   AddedTokens added_raw_, added_normalized_;
-  std::vector<int32_t> before_, after_;
-  bool nfc_ = false;
-  // SentencePiece spells spaces as U+2581; see SentencePiece::joins_space_mark.
+  std::vector<TemplatePart> single_, pair_;
+  // SentencePiece of GGUF: spaces are spelled as U+2581, before anything else.
   bool space_marks_ = false;
+  // Words may be cut before space marks, unless one of these bytes comes before; see note_space_marks.
+  bool cuts_at_marks_ = false;
   std::array<bool, 256> joins_space_mark_{};
   // A space goes before a text, and after each added token.
   bool add_space_prefix_ = false;

@@ -1,4 +1,4 @@
-// UTF-8, character classes and NFC, over the generated tables.
+// UTF-8, character classes, lower case, normalization forms and graphemes, over the generated tables.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,18 @@ std::string_view well_formed(std::string_view text, std::string& storage);
 // True if `text` is surely in NFC already, as nearly all text is.
 bool surely_nfc(std::string_view text);
 
-// Appends `text` in NFC. `source`, if given, gets for each byte added where in `text` the character starts that it came from.
-void append_nfc(std::string_view text, std::string& out, std::vector<uint32_t>* source);
+enum class Form : uint8_t { kNfc, kNfd, kNfkc, kNfkd };
+
+// Appends `text` in a normalization form. `source`, if given, gets for each byte added where in `text` the character starts
+// that it came from: parts of a character share its place, what is composed has that of its first character. Stops early when
+// `out` exceeds `limit` bytes.
+void append_normalized(std::string_view text, Form form, size_t limit, std::string& out, std::vector<uint32_t>* source);
+
+// Appends the lower case of a character, by Unicode's full mapping without context.
+void append_lowercase(std::string& out, uint32_t code_point);
+
+// The end of the grapheme cluster (UAX #29) that starts at `p`. Exact for clusters shorter than 6 bytes, which is all that
+// is asked of it: of longer ones it may give the beginning.
+const char* short_grapheme_end(const char* p, const char* end);
 
 }  // namespace infernode::unicode

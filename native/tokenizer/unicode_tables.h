@@ -13,20 +13,24 @@ enum Category : uint8_t {
 };
 
 constexpr int kBlockBits = 8;
-// Per code point, through kPropertyIndex[c >> kBlockBits]: category, 0x20 white space, 0x40 of concern to NFC.
+// Per code point, through kPropertyIndex[c >> kBlockBits]: category, 0x20 white space, 0x40 of concern to NFC, 0x80 joins the
+// grapheme before it.
 extern const uint8_t kPropertyIndex[4352];
 extern const uint8_t kProperties[42240];
 // Canonical combining classes as dense ranks; 0 is a starter.
 extern const uint8_t kCombiningIndex[4352];
 extern const uint8_t kCombining[17664];
 
-// Full canonical decompositions without Hangul, by code point: 'parts' is offset in kParts * 8 + length.
+// Full canonical decompositions without Hangul, by code point: 'parts' is offset in kParts * 32 + length.
 struct Decomposition {
   uint32_t code_point, parts;
 };
 constexpr size_t kDecompositionCount = 2081;
 extern const Decomposition kDecompositions[kDecompositionCount];
-extern const uint32_t kParts[3450];
+// Full compatibility decompositions, where they are not the canonical ones.
+constexpr size_t kCompatibilityCount = 3849;
+extern const Decomposition kCompatibility[kCompatibilityCount];
+extern const uint32_t kParts[9222];
 
 // Canonical compositions, by first and second.
 struct Composition {
@@ -34,5 +38,13 @@ struct Composition {
 };
 constexpr size_t kCompositionCount = 961;
 extern const Composition kCompositions[kCompositionCount];
+
+// Every `step`th code point from first to last has its lower case `delta` further. U+0130 is not among them.
+struct LowercaseRange {
+  uint32_t first, last, step;
+  int32_t delta;
+};
+constexpr size_t kLowercaseCount = 185;
+extern const LowercaseRange kLowercase[kLowercaseCount];
 
 }  // namespace infernode::unicode

@@ -32,21 +32,6 @@ uint64_t hash(std::string_view text) {
   return h ^ h >> 32;
 }
 
-// <0x0A> gives 10, anything else -1.
-int byte_of(std::string_view piece) {
-  if (piece.size() != 6 || piece.substr(0, 3) != "<0x" || piece[5] != '>') return -1;
-  int value = 0;
-  for (const char c : piece.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                             : -1;
-    if (digit < 0) return -1;
-    value = value * 16 + digit;
-  }
-  return value;
-}
-
 struct Range {
   uint64_t offset, bytes, count;
 };
@@ -57,15 +42,6 @@ std::string shown(std::string_view piece) {
   std::string storage;
   std::string text(unicode::well_formed(piece.substr(0, 48), storage));
   return piece.size() > 48 ? text + "…" : text;
-}
-
-uint32_t byte_level_character(uint8_t byte) {
-  // Printable bytes of Latin-1 are themselves; the others follow from U+0100 on, in order.
-  const auto printable = [](int b) { return (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE; };
-  if (printable(byte)) return byte;
-  uint32_t character = 0x100;
-  for (int b = 0; b < byte; b++) character += !printable(b);
-  return character;
 }
 
 int32_t Vocabulary::find(std::string_view piece) const {
@@ -80,7 +56,7 @@ int32_t Vocabulary::find(std::string_view piece) const {
 
 class VocabularyReader {
  public:
-  VocabularyReader(std::string path, Spelling spelling) : path_(std::move(path)), spelling_(spelling) {}
+  VocabularyReader(std::string path, const PieceDecoder& decoder) : path_(std::move(path)), decoder_(decoder) {}
 
   Result<LoadedVocabulary> from_gguf(const json::Value& source) {
     INFERNODE_ASSIGN(tokens, range(source, "tokens"));
@@ -106,6 +82,12 @@ class VocabularyReader {
         loaded_.added.push_back({id, kind != TokenKind::kUserDefined, false, false, false, false});
     }
     if (source.get("merges").is_object()) INFERNODE_TRY(read_gguf_merges(source));
+    if (source.get("charsmap").is_object()) {
+      INFERNODE_ASSIGN(charsmap, range(source, "charsmap"));
+      INFERNODE_ASSIGN(bytes, read_file_range(path_, charsmap.offset, charsmap.bytes, "charsmap"));
+      loaded_.charsmap = std::move(bytes);
+    }
+    loaded_.piece_count = static_cast<int32_t>(vocabulary_.size());
     return finish();
   }
 
@@ -113,10 +95,20 @@ class VocabularyReader {
     INFERNODE_ASSIGN(text, read_whole_file(path_, kMaxBytes));
     INFERNODE_ASSIGN(document, json::Document::parse({text.data(), text.size()}, path_));
     const json::Value root = document.root(), vocab = root.get("model").get("vocab");
-    if (!vocab.is_object()) return invalid("model.vocab", "expected an object");
-    INFERNODE_TRY(read_vocab(vocab, root.get("added_tokens")));
+    if (vocab.is_object()) {
+      INFERNODE_TRY(read_vocab(vocab, root.get("added_tokens")));
+    } else if (vocab.is_array() && root.get("model").get("type").view(joined_) == "Unigram") {
+      INFERNODE_TRY(read_scored_vocab(vocab, root.get("added_tokens")));
+    } else {
+      return invalid("model.vocab", "expected an object");
+    }
+    if (decoder_.finds_bytes())
+      for (int b = 0; b < 256; b++)
+        if (const int32_t id = vocabulary_.find(byte_piece(static_cast<uint8_t>(b))); id >= 0)
+          if (vocabulary_.kind(id) == TokenKind::kNormal) vocabulary_.kinds_[static_cast<size_t>(id)] = static_cast<uint8_t>(TokenKind::kByte);
     const json::Value merges = root.get("model").get("merges");
     if (merges.is_array()) INFERNODE_TRY(read_json_merges(merges));
+    INFERNODE_TRY(read_json_charsmap(root.get("normalizer")));
     return finish();
   }
 
@@ -184,11 +176,14 @@ class VocabularyReader {
     if (scores.count != vocabulary_.size() || scores.bytes != scores.count * 4)
       return invalid("scores", "not one for each token");
     INFERNODE_ASSIGN(values, read_file_range(path_, scores.offset, scores.bytes, "scores"));
-    INFERNODE_ASSIGN(floats, Array<float>::make(scores.count, "the vocabulary"));
-    std::memcpy(floats.data(), values.data(), scores.bytes);
-    for (const float score : floats)
+    INFERNODE_ASSIGN(numbers, Array<double>::make(scores.count, "the vocabulary"));
+    for (size_t i = 0; i < scores.count; i++) {
+      float score;
+      std::memcpy(&score, values.data() + 4 * i, 4);
       if (std::isnan(score)) return invalid("scores", "a score is not a number");
-    vocabulary_.scores_ = std::move(floats);
+      numbers[i] = static_cast<double>(score);
+    }
+    vocabulary_.scores_ = std::move(numbers);
     return {};
   }
 
@@ -240,22 +235,66 @@ class VocabularyReader {
     return {};
   }
 
+  // {"piece": id}
   Status read_vocab(const json::Value& vocab, const json::Value& added) {
-    size_t bytes = 0, entries = vocab.size() + added.size();
+    std::string storage;
+    return read_pieces(
+        [&](const auto& use) -> Status {
+          for (auto [piece, id] : vocab.members()) {
+            INFERNODE_ASSIGN(number, id.integer());
+            INFERNODE_TRY(use(piece.view(storage), number));
+          }
+          return {};
+        },
+        vocab.size(), added);
+  }
+
+  // [["piece", score]], where the place is the id
+  Status read_scored_vocab(const json::Value& vocab, const json::Value& added) {
+    std::string storage;
+    const auto well_formed = [](const json::Value& entry) {
+      return entry.is_array() && entry.size() == 2 && entry.at(0).is_string() && entry.at(1).is_number();
+    };
+    INFERNODE_TRY(read_pieces(
+        [&](const auto& use) -> Status {
+          int64_t id = 0;
+          for (const json::Value entry : vocab.elements()) {
+            if (!well_formed(entry)) return invalid("model.vocab[" + std::to_string(id) + "]", "expected a piece and its score");
+            INFERNODE_TRY(use(entry.at(0).view(storage), id++));
+          }
+          return {};
+        },
+        vocab.size(), added));
+    INFERNODE_ASSIGN(scores, Array<double>::make(vocabulary_.size(), "the vocabulary"));
+    size_t id = 0;
+    for (const json::Value entry : vocab.elements()) {
+      scores[id] = entry.at(1).number();
+      if (!std::isfinite(scores[id])) return invalid("model.vocab[" + std::to_string(id) + "]", "the score is too large");
+      id++;
+    }
+    vocabulary_.scores_ = std::move(scores);
+    return {};
+  }
+
+  // `each(use)` calls use(piece, id) for the model's own `count` pieces; it is called twice.
+  template <class Each>
+  Status read_pieces(const Each& each, size_t count, const json::Value& added) {
+    size_t bytes = 0, entries = count + added.size();
     int64_t last = -1;
     std::string storage;
-    const auto measure = [&](const json::Value& id, std::string_view piece) -> Status {
-      INFERNODE_ASSIGN(number, id.integer());
+    const auto measure = [&](std::string_view piece, int64_t number) -> Status {
       if (number < 0 || static_cast<uint64_t>(number) >= 4 * entries + kMaxHoles)
         return invalid("model.vocab", "the id " + std::to_string(number) + " of \"" + shown(piece) + "\" is far out of range");
       last = std::max(last, number);
       bytes += piece.size();
       return {};
     };
-    for (auto [piece, id] : vocab.members()) INFERNODE_TRY(measure(id, piece.view(storage)));
+    INFERNODE_TRY(each(measure));
+    loaded_.piece_count = static_cast<int32_t>(last + 1);
     for (const json::Value token : added.elements()) {
       if (!token.get("content").is_string()) return invalid("added_tokens", "a token without content");
-      INFERNODE_TRY(measure(token.get("id"), token.get("content").view(storage)));
+      INFERNODE_ASSIGN(number, token.get("id").integer());
+      INFERNODE_TRY(measure(token.get("content").view(storage), number));
     }
     if (last < 0) return invalid("model.vocab", "the vocabulary is empty");
 
@@ -276,12 +315,11 @@ class VocabularyReader {
       kinds[id] = static_cast<uint8_t>(kind);
       return {};
     };
-    for (auto [piece, id] : vocab.members()) {
-      const size_t number = static_cast<size_t>(*id.integer());
-      if (kinds[number] != 0)
-        return invalid("model.vocab", "\"" + shown(piece.view(storage)) + "\" has an id that another piece has");
-      INFERNODE_TRY(add(number, piece.view(storage), TokenKind::kNormal));
-    }
+    INFERNODE_TRY(each([&](std::string_view piece, int64_t number) -> Status {
+      if (kinds[static_cast<size_t>(number)] != 0)
+        return invalid("model.vocab", "\"" + shown(piece) + "\" has an id that another piece has");
+      return add(static_cast<size_t>(number), piece, TokenKind::kNormal);
+    }));
     for (const json::Value token : added.elements()) {
       const bool special = token.get("special").boolean();
       const int32_t id = static_cast<int32_t>(*token.get("id").integer());
@@ -296,6 +334,35 @@ class VocabularyReader {
     vocabulary_.pieces_ = std::move(pieces);
     vocabulary_.kinds_ = std::move(kinds);
     return index();
+  }
+
+  // The table of the (only) Precompiled normalizer, base64.
+  Status read_json_charsmap(const json::Value& normalizer) {
+    if (normalizer.get("type").view(joined_) == "Precompiled") {
+      const std::string_view text = normalizer.get("precompiled_charsmap").view(joined_);
+      INFERNODE_ASSIGN(bytes, Array<char>::make(text.size() / 4 * 3 + 3, "the normalization table"));
+      size_t n = 0;
+      uint32_t bits = 0, count = 0;
+      for (const char c : text) {
+        if (c == '=') break;
+        const int value = c >= 'A' && c <= 'Z'   ? c - 'A'
+                          : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                          : c >= '0' && c <= '9' ? c - '0' + 52
+                          : c == '+'             ? 62
+                          : c == '/'             ? 63
+                                                 : -1;
+        if (value < 0) return invalid("precompiled_charsmap", "not base64");
+        bits = bits << 6 | static_cast<uint32_t>(value);
+        if (++count % 4 != 1) bytes[n++] = static_cast<char>(bits >> (count % 4 == 2 ? 4 : count % 4 == 3 ? 2 : 0));
+      }
+      // Array has no size of its own beside its room: the exact length counts.
+      INFERNODE_ASSIGN(exact, Array<char>::make(n, "the normalization table"));
+      if (n > 0) std::memcpy(exact.data(), bytes.data(), n);
+      loaded_.charsmap = std::move(exact);
+      return {};
+    }
+    for (const json::Value inner : normalizer.get("normalizers").elements()) INFERNODE_TRY(read_json_charsmap(inner));
+    return {};
   }
 
   // The table that finds pieces. Empty pieces (ids kept free) are not in it.
@@ -319,60 +386,57 @@ class VocabularyReader {
     return {};
   }
 
-  // Works out the bytes that each piece stands for; never more than its spelling has.
+  // Works out the bytes that each piece stands for.
   Result<LoadedVocabulary> finish() {
-    INFERNODE_ASSIGN(text, Array<char>::make(std::max<size_t>(vocabulary_.text_.size(), 1), "the vocabulary"));
+    INFERNODE_ASSIGN(text, Array<char>::make(vocabulary_.text_.size() + 64, "the vocabulary"));
     INFERNODE_ASSIGN(bytes, Array<Vocabulary::Slice>::make(vocabulary_.size(), "the vocabulary"));
-    int16_t byte_for[0x200];
-    std::fill(std::begin(byte_for), std::end(byte_for), int16_t{-1});
-    for (int b = 0; b < 256; b++) byte_for[byte_level_character(static_cast<uint8_t>(b))] = static_cast<int16_t>(b);
+    INFERNODE_ASSIGN(first_bytes,
+                     Array<Vocabulary::Slice>::make(decoder_.first_differs() ? vocabulary_.size() : 0, "the vocabulary"));
     size_t used = 0;
-    for (int32_t id = 0; id < static_cast<int32_t>(vocabulary_.size()); id++) {
-      const size_t start = used;
-      const std::string_view piece = vocabulary_.piece(id);
-      const TokenKind kind = vocabulary_.kind(id);
-      const bool literal = kind == TokenKind::kControl || kind == TokenKind::kUnknown || kind == TokenKind::kUserDefined;
-      const char *p = piece.data(), *end = p + piece.size();
-      const int byte = spelling_ == Spelling::kSpaceMarks && kind == TokenKind::kByte ? byte_of(piece) : -1;
-      if (byte >= 0) {
-        text[used++] = static_cast<char>(byte);
-        p = end;
+    std::string decoded, first;
+    const auto add = [&](const std::string& piece, Vocabulary::Slice& slice) -> Status {
+      if (used + piece.size() > text.size()) {
+        INFERNODE_ASSIGN(larger, Array<char>::make(2 * (used + piece.size()), "the vocabulary"));
+        if (used > 0) std::memcpy(larger.data(), text.data(), used);
+        text = std::move(larger);
       }
-      while (p < end) {
-        const unicode::Character c = unicode::decode(p, end);
-        if (spelling_ == Spelling::kByteLevel && !literal) {
-          if (c.code_point >= 0x200 || byte_for[c.code_point] < 0) break;  // not of the alphabet: taken as it is
-          text[used++] = static_cast<char>(byte_for[c.code_point]);
-        } else if (spelling_ == Spelling::kSpaceMarks && kind != TokenKind::kControl && c.code_point == 0x2581) {
-          text[used++] = ' ';
-        } else {
-          std::memcpy(text.data() + used, p, c.length);
-          used += c.length;
-        }
-        p += c.length;
+      if (used + piece.size() > UINT32_MAX) return invalid("the vocabulary", "too large");
+      if (!piece.empty()) std::memcpy(text.data() + used, piece.data(), piece.size());
+      slice = {static_cast<uint32_t>(used), static_cast<uint32_t>(piece.size())};
+      used += piece.size();
+      return {};
+    };
+    for (size_t i = 0; i < vocabulary_.size(); i++) {
+      const int32_t id = static_cast<int32_t>(i);
+      decoder_.decode(vocabulary_.piece(id), vocabulary_.kind(id), false, decoded);
+      INFERNODE_TRY(add(decoded, bytes[i]));
+      if (!decoder_.first_differs()) continue;
+      decoder_.decode(vocabulary_.piece(id), vocabulary_.kind(id), true, first);
+      const Vocabulary::Slice later = bytes[i];
+      if (decoded.ends_with(first)) {
+        const uint32_t less = later.length - static_cast<uint32_t>(first.size());
+        first_bytes[i] = {later.offset + less, later.length - less};
+      } else {
+        INFERNODE_TRY(add(first, first_bytes[i]));
       }
-      if (p < end) {
-        used = start + piece.size();
-        std::memcpy(text.data() + start, piece.data(), piece.size());
-      }
-      bytes[static_cast<size_t>(id)] = {static_cast<uint32_t>(start), static_cast<uint32_t>(used - start)};
     }
     vocabulary_.bytes_text_ = std::move(text);
     vocabulary_.bytes_ = std::move(bytes);
+    vocabulary_.first_bytes_ = std::move(first_bytes);
     loaded_.vocabulary = std::move(vocabulary_);
     return std::move(loaded_);
   }
 
   std::string path_;
-  Spelling spelling_;
+  const PieceDecoder& decoder_;
   Vocabulary vocabulary_;
   LoadedVocabulary loaded_;
   std::string joined_;
 };
 
-Result<LoadedVocabulary> load_vocabulary(const json::Value& source, Spelling spelling) {
+Result<LoadedVocabulary> load_vocabulary(const json::Value& source, const PieceDecoder& decoder) {
   const std::string from = source.get("from").string(), path = source.get("file").string();
-  VocabularyReader reader(path, spelling);
+  VocabularyReader reader(path, decoder);
   if (from == "gguf") return reader.from_gguf(source);
   if (from == "tokenizer.json") return reader.from_json();
   return error(ErrorCode::kTokenizerUnsupported, {path, "vocabulary source", from});

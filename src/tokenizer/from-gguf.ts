@@ -1,8 +1,8 @@
 /** Describes the tokenizer of a GGUF file from its tokenizer.ggml.* metadata. */
 import { InfernodeError } from '../errors.js'
-import type { GgufValue, TokenizerSource } from '../formats/checkpoint.js'
-import type { SubwordModel, TokenizerDescription } from './description.js'
-import { ggufPreTokenizers, type GgufPreTokenizer } from './patterns.js'
+import type { GgufArrayRange, GgufValue, TokenizerSource } from '../formats/checkpoint.js'
+import type { DecoderStep, NormalizerStep, PreTokenizerStep, SubwordModel, TemplatePart, TokenizerDescription } from './description.js'
+import { bertPreTokenizer, ggufPreTokenizers } from './patterns.js'
 
 type GgufSource = Extract<TokenizerSource, { from: 'gguf' }>
 
@@ -19,8 +19,8 @@ export function describeGguf(source: GgufSource): TokenizerDescription {
   if (kind === undefined) throw metadata.invalid('model', 'missing')
   if (kind === 'gpt2') return describeBpe(metadata, source)
   if (kind === 'llama') return describeSpm(metadata, source)
-  if (kind === 'bert') return describe(metadata, source, { kind: 'wordpiece' }, {}, [], [])
-  if (kind === 't5') return describe(metadata, source, { kind: 'unigram' }, {}, [], [])
+  if (kind === 'bert') return describeWordPiece(metadata, source)
+  if (kind === 't5') return describeUnigram(metadata, source)
   throw new InfernodeError('TOKENIZER_UNSUPPORTED', source.path, 'model', kind)
 }
 
@@ -35,11 +35,15 @@ function describeBpe(metadata: Metadata, source: GgufSource): TokenizerDescripti
     byteLevel: true,
     ignoreMerges: row.ignoreMerges ?? false,
     addSpacePrefix: false,
-    unknownPiece: null,
+    unknown: null,
+    byteFallback: false,
+    fuseUnknown: false,
   }
   const before = (metadata.flag('add_bos_token') ?? row.addBos ?? false) ? [metadata.requiredId('bos')] : []
   const after = (metadata.flag('add_eos_token') ?? false) ? [metadata.requiredId('eos')] : []
-  return describe(metadata, source, model, row, before, after)
+  const normalizer: NormalizerStep[] = row.nfc ? ['nfc'] : []
+  const decoder: DecoderStep[] = ['byteLevel']
+  return describe(metadata, source, { model, normalizer, preTokenizer: row.patterns, decoder, ...around(before, after) })
 }
 
 function describeSpm(metadata: Metadata, source: GgufSource): TokenizerDescription {
@@ -47,33 +51,91 @@ function describeSpm(metadata: Metadata, source: GgufSource): TokenizerDescripti
     throw new InfernodeError('TOKENIZER_UNSUPPORTED', source.path, 'normalizer', 'precompiled_charsmap')
   if (!source.scores) throw metadata.invalid('scores', 'missing')
   // Files that do not say: the ids that SentencePiece gives by default, as Llama 2 has them.
-  const model: SubwordModel = {
-    kind: 'spm',
-    addSpacePrefix: metadata.flag('add_space_prefix') ?? true,
-    unknownId: metadata.id('unknown') ?? 0,
-  }
+  const addSpacePrefix = metadata.flag('add_space_prefix') ?? true
   const before = (metadata.flag('add_bos_token') ?? true) ? [metadata.id('bos') ?? 1] : []
   const after = (metadata.flag('add_eos_token') ?? false) ? [metadata.id('eos') ?? 2] : []
-  return describe(metadata, source, model, {}, before, after)
+  return describe(metadata, source, {
+    model: { kind: 'spm', addSpacePrefix, unknown: metadata.id('unknown') ?? 0 },
+    decoder: ['typedBytes', { ...marksAreSpaces, exceptControl: true }, ...(addSpacePrefix ? (['stripFirst'] as const) : [])],
+    ...around(before, after),
+  })
 }
 
-function describe(
-  metadata: Metadata,
-  source: GgufSource,
-  model: SubwordModel,
-  pre: Partial<GgufPreTokenizer>,
-  before: readonly number[],
-  after: readonly number[],
-): TokenizerDescription {
+/**
+ * Such a file does not say how it normalizes. It is taken for uncased, as llama.cpp does: the vocabularies of cased ones would
+ * need a key that does not exist.
+ */
+function describeWordPiece(metadata: Metadata, source: GgufSource): TokenizerDescription {
+  // Files that do not say: BERT's own ids.
+  const cls = metadata.id('cls') ?? metadata.id('bos') ?? 101
+  const sep = metadata.id('seperator') ?? metadata.id('separator') ?? metadata.id('eos') ?? 102
+  const first = (metadata.flag('add_bos_token') ?? true) ? [{ id: cls, type: 0 }] : []
+  const separates = metadata.flag('add_sep_token') ?? metadata.flag('add_eos_token') ?? true
+  const end = (type: number): TemplatePart[] => (separates ? [{ id: sep, type }] : [])
+  const single: TemplatePart[] = [...first, { text: 'A', type: 0 }, ...end(0)]
+  return describe(metadata, source, {
+    normalizer: ['cleanText', 'spaceChinese', 'nfd', 'stripNonspacing', 'lowercase'],
+    preTokenizer: bertPreTokenizer,
+    // "##ing" is stored as "ing", "the" as "▁the".
+    model: { kind: 'wordpiece', wordPrefix: '▁', continuingPrefix: '', maxCharacters: 100, unknown: metadata.id('unknown') ?? 100 },
+    single,
+    pair: [...single, { text: 'B', type: 1 }, ...end(1)],
+    decoder: [marksAreSpaces, 'stripFirst', 'cleanup'],
+  })
+}
+
+function describeUnigram(metadata: Metadata, source: GgufSource): TokenizerDescription {
+  if (!source.scores) throw metadata.invalid('scores', 'missing')
+  const escapes = metadata.flag('escape_whitespaces') ?? true
+  const charsmap = metadata.range('precompiled_charsmap')
+  const prefix = metadata.flag('add_space_prefix') ?? false
+  const merge = metadata.flag('remove_extra_whitespaces') ?? false
+  const suffix = metadata.flag('treat_whitespace_as_suffix') ?? false
+  const before = (metadata.flag('add_bos_token') ?? false) ? [metadata.requiredId('bos')] : []
+  const after = (metadata.flag('add_eos_token') ?? true) ? [metadata.id('eos') ?? 1] : []
+  const stripsFirst = (prefix && !suffix) || merge
+  return describe(metadata, source, {
+    charsmap,
+    normalizer: [
+      ...(charsmap ? [{ kind: 'precompiled', longest: true } as const] : []),
+      { kind: 'markSpaces', to: escapes ? '▁' : ' ', prefix: prefix && !suffix, suffix: prefix && suffix, merge },
+    ],
+    model: { kind: 'unigram', unknown: metadata.id('unknown') ?? 2, byteFallback: false, onlyText: true },
+    decoder: ['typedBytes', marksAreSpaces, ...(stripsFirst ? (['stripFirst'] as const) : [])],
+    ...around(before, after),
+  })
+}
+
+const marksAreSpaces = { kind: 'replace', from: '▁', to: ' ' } as const
+
+/** Ids in front of each text and behind it. */
+function around(before: readonly number[], after: readonly number[]): Pick<TokenizerDescription, 'single' | 'pair'> {
+  const of = (text: 'A' | 'B', type: number): TemplatePart[] => [
+    ...before.map((id) => ({ id, type })),
+    { text, type },
+    ...after.map((id) => ({ id, type })),
+  ]
+  return { single: of('A', 0), pair: [...of('A', 0), ...of('B', 1)] }
+}
+
+interface Parts extends Pick<TokenizerDescription, 'model' | 'single' | 'pair' | 'decoder'> {
+  readonly normalizer?: readonly NormalizerStep[]
+  readonly preTokenizer?: readonly PreTokenizerStep[]
+  readonly charsmap?: GgufArrayRange | null
+}
+
+function describe(metadata: Metadata, source: GgufSource, parts: Parts): TokenizerDescription {
+  const { model, single, pair, decoder, normalizer = [], preTokenizer = [], charsmap = null } = parts
   const control = source.types ? [] : controlKeys.map((key) => metadata.id(key)).filter((id) => id !== undefined)
   const { tokens, scores, types, merges } = source
   return {
-    vocab: { from: 'gguf', file: source.path, tokens, scores, types, merges, control },
+    vocab: { from: 'gguf', file: source.path, tokens, scores, types, merges, charsmap, control },
+    normalizer,
+    preTokenizer,
     model,
-    normalizer: pre.nfc ? ['nfc'] : [],
-    preTokenizer: pre.patterns ?? [],
-    before,
-    after,
+    single,
+    pair,
+    decoder,
     trimOffsets: false,
     trimKeepsFirst: false,
   }
@@ -89,6 +151,18 @@ class Metadata {
 
   text(key: string): string | undefined {
     return this.get(key, 'a string', (value) => (typeof value === 'string' ? value : undefined))
+  }
+
+  /** Bytes that stay in the file; null where there are none. */
+  range(key: string): GgufArrayRange | null {
+    const value = this.source.metadata.get(`tokenizer.ggml.${key}`)
+    if (value === undefined || (Array.isArray(value) && value.length === 0)) return null
+    if (typeof value !== 'object' || !('offset' in value)) throw this.invalid(key, 'too short for a table')
+    return value.bytes === value.count ? value : this.fail(key, 'expected bytes')
+  }
+
+  private fail(key: string, reason: string): never {
+    throw this.invalid(key, reason)
   }
 
   flag(key: string): boolean | undefined {

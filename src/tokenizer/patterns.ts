@@ -1,4 +1,5 @@
 /** The ways in which published tokenizers split text, by the regular expressions and GGUF names that stand for them. */
+import type { PreTokenizerStep } from './description.js'
 
 const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 const upper = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]'
@@ -77,6 +78,11 @@ export const splitPatterns = {
   deepseekCoderLetters: { regexes: ['\\s?\\p{L}+'] },
   deepseekCoderPunctuation: { regexes: ['\\s?\\p{P}+'] },
   trailingSpace: { regexes: ['\\s+$'] },
+  /** One by one. */
+  whitespace: { regexes: ['\\s'] },
+  words: { regexes: ['\\w+|[^\\w\\s]+'] },
+  /** \p{P} and the symbols of ASCII, one by one. */
+  punctuation: { regexes: [] },
 } satisfies Record<string, PatternRow>
 
 export type SplitPattern = keyof typeof splitPatterns
@@ -87,6 +93,12 @@ export function splitPatternOf(regex: string): { name: SplitPattern; total: bool
     if (row.regexes.includes(regex)) return { name, total: row.total ?? false }
   return undefined
 }
+
+/** BertPreTokenizer: words between white space, and each punctuation sign by itself. */
+export const bertPreTokenizer = [
+  { pattern: 'whitespace', behavior: 'removed', invert: false },
+  'punctuation',
+] as const satisfies readonly PreTokenizerStep[]
 
 export interface GgufPreTokenizer {
   readonly patterns: readonly SplitPattern[]

@@ -13,12 +13,16 @@ export interface TokenizerEncodeOptions {
   readonly parseSpecial?: boolean
   /** Default false. */
   readonly offsets?: boolean
+  /** A second text, encoded together with the first as models want it that compare texts. */
+  readonly pair?: string
 }
 
 export interface Encoded {
   readonly ids: Int32Array
-  /** [start, end] of each id in UTF-16 code units of the text; empty unless asked for. Bytes of a character share its place. */
+  /** [start, end] of each id in UTF-16 code units of the text (of a pair: of the one it comes from); empty unless asked for. Bytes of a character share its place. */
   readonly offsets: Uint32Array
+  /** Of a pair: which segment each id belongs to, as the tokenizer numbers them; else empty. */
+  readonly typeIds: Uint32Array
 }
 
 export class Tokenizer {
@@ -43,8 +47,8 @@ export class Tokenizer {
   }
 
   async encode(text: string, options: TokenizerEncodeOptions = {}): Promise<Encoded> {
-    const { addSpecial = true, parseSpecial = false, offsets = false } = options
-    return callNative(() => this.native.encode(text, { addSpecial, parseSpecial, offsets }))
+    const { addSpecial = true, parseSpecial = false, offsets = false, pair } = options
+    return callNative(() => this.native.encode(text, { addSpecial, parseSpecial, offsets, ...(pair === undefined ? {} : { pair }) }))
   }
 
   /** Bytes that make no character become U+FFFD. `skipSpecial` leaves out control tokens; default false. Throws TOKEN_UNKNOWN. */
