@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kLargestVocabulary = size_t{1} << 23;  // so that a sum of masses fits 64 bits
 constexpr uint32_t kListed = uint32_t{1} << 31;         // in counts_: the token is in distinct_
 constexpr float kLeastWeight = 0x1p-41f;                // the mass of anything below is 0
+constexpr int32_t kFewTokens = 1024;                    // a top_k up to this is selected before any weight is computed
 
 // 2^52 + x has x, rounded to an integer, in its low bits: unlike a conversion, this is vector code on every x86.
 constexpr double kUnits = 0x1p40;
@@ -45,10 +46,12 @@ Share share_above(const float* weights, size_t n, float threshold) {
   return {bits - n * kToIntegerBits, count};
 }
 
+// A denormal temperature has no finite inverse; the largest number does the same work: 0 times it is 0, all else vanishes.
+float scale_of(float temperature) { return std::min(1.0f / temperature, FLT_MAX); }
+
 // Overwrites logits with weights and returns their mass.
 uint64_t to_weights(float* logits, size_t n, float largest, float temperature) {
-  // A denormal temperature has no finite inverse; the largest number does the same work: 0 times it is 0, all else vanishes.
-  const float scale = std::min(1.0f / temperature, FLT_MAX);
+  const float scale = scale_of(temperature);
   uint64_t mass = 0;
   constexpr size_t kBlock = 2048;
   for (size_t begin = 0; begin < n; begin += kBlock) {
@@ -235,6 +238,10 @@ Result<SampledToken> Sampler::sample(float* logits, uint64_t position, const cpu
 }
 
 Result<int32_t> Sampler::draw(float* logits, uint64_t position, float largest) {
+  if (options_.top_k > 0 && options_.top_k <= kFewTokens) {
+    INFERNODE_TRY(gather_best(logits, largest));
+    return draw_from_candidates(position);
+  }
   const uint64_t total = to_weights(logits, vocab_size_, largest, options_.temperature);
   const float* weights = logits;
   const double at = uniform(options_.seed, options_.sample, position);
@@ -251,20 +258,48 @@ Result<int32_t> Sampler::draw(float* logits, uint64_t position, float largest) {
   else if (min_p) threshold = std::max(options_.min_p, kLeastWeight);
   INFERNODE_TRY(gather(weights, threshold));
 
-  if (top_k) keep_first(static_cast<size_t>(options_.top_k));
-  if (top_p) keep_mass(top_k ? needed(options_.top_p, candidate_mass()) : top_p_mass);
-  if (min_p) keep_min_p();
-  if (typical_p) keep_typical();
+  if (top_k) {
+    keep_first(static_cast<size_t>(options_.top_k));
+  } else if (top_p) {
+    // Of all tokens, not of those that the rough cut has left.
+    keep_mass(top_p_mass);
+    return draw_from_candidates(position, true);
+  }
+  return draw_from_candidates(position);
+}
+
+// The filters after top_k, and the draw.
+int32_t Sampler::draw_from_candidates(uint64_t position, bool top_p_done) {
+  if (options_.top_p < 1 && !top_p_done) keep_mass(needed(options_.top_p, candidate_mass()));
+  if (options_.min_p > 0) keep_min_p();
+  if (options_.typical_p < 1) keep_typical();
+  const double at = uniform(options_.seed, options_.sample, position);
   return candidates_[reach(place(at, candidate_mass()))].id;
 }
 
-Status Sampler::gather(const float* weights, float threshold) {
-  const size_t n = share_above(weights, vocab_size_, threshold).n;
-  if (n > candidates_.size()) {
-    candidates_ = {};
-    INFERNODE_ASSIGN(candidates, Array<Candidate>::make(std::min(std::bit_ceil(n), vocab_size_), "candidates for a token"));
-    candidates_ = std::move(candidates);
+Status Sampler::make_room(size_t n) {
+  if (n <= candidates_.size()) return {};
+  candidates_ = {};
+  INFERNODE_ASSIGN(candidates, Array<Candidate>::make(std::min(std::bit_ceil(n), vocab_size_), "candidates for a token"));
+  candidates_ = std::move(candidates);
+  return {};
+}
+
+// The top_k tokens. Selecting them by their logits takes a comparison per token, and only k of them need a weight.
+Status Sampler::gather_best(const float* logits, float largest) {
+  const auto best = best_tokens(logits, vocab_size_, std::min(static_cast<size_t>(options_.top_k), vocab_size_));
+  INFERNODE_TRY(make_room(best.size()));
+  const float scale = scale_of(options_.temperature);
+  n_candidates_ = 0;
+  for (const auto& [id, logit] : best) {
+    const float weight = exp_of_negative((logit - largest) * scale);
+    if (weight >= kLeastWeight) candidates_[n_candidates_++] = {-weight, id, mass_of(weight)};
   }
+  return {};
+}
+
+Status Sampler::gather(const float* weights, float threshold) {
+  INFERNODE_TRY(make_room(share_above(weights, vocab_size_, threshold).n));
   n_candidates_ = 0;
   for (size_t i = 0; i < vocab_size_; i++)
     if (weights[i] >= threshold) candidates_[n_candidates_++] = {-weights[i], static_cast<int32_t>(i), mass_of(weights[i])};

@@ -69,7 +69,10 @@ class Sampler {
 
   void penalize(float* logits);
   Result<int32_t> draw(float* logits, uint64_t position, float largest);
+  int32_t draw_from_candidates(uint64_t position, bool top_p_done = false);
+  Status make_room(size_t n);
   Status gather(const float* weights, float threshold);
+  Status gather_best(const float* logits, float largest);
   void keep_first(size_t n);
   void keep_mass(uint64_t mass);
   void keep_min_p();
