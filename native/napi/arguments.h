@@ -32,14 +32,15 @@ class Arguments {
     return 0;
   }
   double number(const Napi::Value& object, const char* name, double low, double high) {
-    const double x = number(get(object, name), name);
-    if (!(x >= low && x <= high)) fail(name, "a number in range", std::to_string(x));
-    return x >= low && x <= high ? x : low;
+    return within(number(get(object, name), name), name, low, high);
   }
-  int64_t whole(const Napi::Value& object, const char* name, double low, double high) {
-    const double x = number(object, name, low, high);
+  int64_t whole_value(const Napi::Value& value, const char* name, double low, double high) {
+    const double x = within(number(value, name), name, low, high);
     if (x != std::floor(x)) fail(name, "a whole number", std::to_string(x));
     return static_cast<int64_t>(x);
+  }
+  int64_t whole(const Napi::Value& object, const char* name, double low, double high) {
+    return whole_value(get(object, name), name, low, high);
   }
   bool boolean(const Napi::Value& object, const char* name) {
     const Napi::Value value = get(object, name);
@@ -77,6 +78,11 @@ class Arguments {
   }
 
  private:
+  double within(double x, const char* name, double low, double high) {
+    if (x >= low && x <= high) return x;
+    fail(name, "a number in range", std::to_string(x));
+    return low;
+  }
   void fail(const std::string& name, const std::string& expected, const std::string& received) {
     if (status) status = error(ErrorCode::kInvalidArgument, {name, expected, received});
   }

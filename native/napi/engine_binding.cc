@@ -154,7 +154,7 @@ RequestOptions read_request(const Napi::Value& object, size_t max_prompt, Argume
       request.stop.push_back(arguments.text(stop.As<Napi::Array>().Get(i), "stop"));
   if (const Napi::Value tokens = arguments.get(object, "stopTokens"); tokens.IsArray())
     for (uint32_t i = 0; i < tokens.As<Napi::Array>().Length(); i++)
-      request.stop_tokens.push_back(static_cast<int32_t>(arguments.number(tokens.As<Napi::Array>().Get(i), "stopTokens")));
+      request.stop_tokens.push_back(static_cast<int32_t>(arguments.whole_value(tokens.As<Napi::Array>().Get(i), "stopTokens", 0, INT32_MAX)));
   return request;
 }
 
@@ -289,9 +289,9 @@ Napi::Value evaluate(const Napi::CallbackInfo& info, const SharedHandle& handle)
 // forget(sequence: number): void
 Napi::Value forget(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   Arguments arguments;
-  const double sequence = arguments.number(info[0], "sequence");
+  const int64_t sequence = arguments.whole_value(info[0], "sequence", 0, 9e15);
   if (!arguments.status) return throw_error(info, arguments.status.error());
-  handle->runtime->on_driver(1, [engine = handle->engine, id = static_cast<int64_t>(sequence)](ThreadPool&) { engine->forget(id); });
+  handle->runtime->on_driver(1, [engine = handle->engine, sequence](ThreadPool&) { engine->forget(sequence); });
   return info.Env().Undefined();
 }
 
