@@ -246,7 +246,7 @@ const char* short_grapheme_end(const char* p, const char* end) {
   };
   if (is_control(c) && !joins_next(c)) return stop;
   bool joins = joins_next(c);
-  while (stop < end && stop - p < 6) {
+  while (stop < end) {
     const Character next = decode(stop, end);
     const bool extends = (property(next.code_point) & kJoinsGrapheme) != 0;
     if (!extends && (!joins || (is_control(next.code_point) && !joins_next(next.code_point)))) break;

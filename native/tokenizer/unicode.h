@@ -62,7 +62,7 @@ void append_normalized(std::string_view text, Form form, size_t limit, std::stri
 void append_lowercase(std::string& out, uint32_t code_point);
 
 // The end of the grapheme cluster (UAX #29) that starts at `p`. Exact for clusters shorter than 6 bytes, which is all that
-// is asked of it: of longer ones it may give the beginning.
+// is asked of it: longer ones, as of Hangul or of emoji, may be cut into several.
 const char* short_grapheme_end(const char* p, const char* end);
 
 }  // namespace infernode::unicode

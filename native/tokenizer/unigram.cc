@@ -50,7 +50,7 @@ class UnigramModel final : public SubwordModel {
         if (node < 0) break;
         const int32_t id = trie_.id(static_cast<uint32_t>(node));
         if (id < 0) continue;
-        offer(i + 1, start, id, till_here + score(id));
+        offer(i + 1, start, id == options_.unknown_id ? kUnknown : id, till_here + score(id));
         has_single = has_single || i + 1 == single;
       }
       if (!has_single) offer(single, start, kUnknown, till_here + unknown_score_);
@@ -89,8 +89,10 @@ class UnigramModel final : public SubwordModel {
     return options_.only_text && vocabulary_.kind(id) == TokenKind::kUserDefined ? 0 : vocabulary_.score(id);
   }
 
+  // Neighbours that are unknown, together. The unknown piece spelled out counts as unknown, too; by itself it is itself.
   void add_unknown(std::string_view text, uint32_t start, TokenSink& sink) const {
     const uint32_t length = static_cast<uint32_t>(text.size());
+    if (options_.unknown_id >= 0 && text == vocabulary_.piece(options_.unknown_id)) return sink.add(options_.unknown_id, start, length);
     const auto has_byte = [this](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; };
     if (options_.byte_fallback && std::all_of(text.begin(), text.end(), has_byte)) {
       for (const char c : text) sink.add(byte_ids_[static_cast<unsigned char>(c)], start, length);
