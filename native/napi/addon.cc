@@ -58,35 +58,37 @@ struct Measured {
   double read_bytes_per_second = 0, int8_macs_per_second = 0;
 };
 
-// All threads do the same until the time is up; the best round counts, as a neighbour can only slow one down.
+// The best round counts, as a neighbour can only slow one down; small pieces, so that a thread that comes late costs little.
 Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, double seconds, int threads, ThreadPool& pool) {
   using Clock = std::chrono::steady_clock;
-  constexpr uint64_t kMacs = uint64_t{1} << 28;
+  constexpr uint64_t kMacs = uint64_t{1} << 24;
   struct Round {
     const cpu::KernelTable& kernels;
     const Pages& data;
-    int threads;
+    size_t n_pieces;
     bool read;
     std::atomic<uint64_t> sink{0};
   };
   Measured best;
   for (const bool read : {true, false}) {
-    Round round{kernels, data, threads, read};
+    Round round{kernels, data, static_cast<size_t>(threads) * 16, read};
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2));
     do {
       const auto begin = Clock::now();
-      const ThreadPool::Section shares{static_cast<size_t>(threads), 1};
+      const ThreadPool::Section pieces{round.n_pieces, 1};
       pool.run(
-          threads, &shares, 1,
-          [](void* context, size_t, size_t share, size_t, int) {
+          threads, &pieces, 1,
+          [](void* context, size_t, size_t first, size_t last, int) {
             Round& r = *static_cast<Round*>(context);
-            const size_t bytes = r.data.size() / static_cast<size_t>(r.threads) & ~size_t{63};
-            r.sink += r.read ? r.kernels.read_probe(r.data.data() + bytes * share, bytes) : r.kernels.int8_probe(kMacs);
+            const size_t bytes = r.data.size() / r.n_pieces & ~size_t{63};
+            for (size_t i = first; i < last; i++)
+              r.sink += r.read ? r.kernels.read_probe(r.data.data() + bytes * i, bytes) : r.kernels.int8_probe(kMacs);
           },
           &round);
       const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
       if (read) best.read_bytes_per_second = std::max(best.read_bytes_per_second, static_cast<double>(data.size()) / elapsed);
-      else best.int8_macs_per_second = std::max(best.int8_macs_per_second, static_cast<double>(kMacs) * threads / elapsed);
+      else best.int8_macs_per_second =
+          std::max(best.int8_macs_per_second, static_cast<double>(kMacs * round.n_pieces) / elapsed);
     } while (Clock::now() < end);
   }
   return best;
