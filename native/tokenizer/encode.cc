@@ -279,22 +279,27 @@ class Tokenizer::Session {
     }
   }
 
-  // Offsets hardly ever go back, and then by a character, so one cursor serves them all.
-  // From the id `first` on. Gives the length of the text.
+  // Starts hardly ever go back, and then by a character, and so do ends: a cursor for each serves them all. (One for both would
+  // run to and fro where many ids share a long place.) From the id `first` on. Gives the length of the text.
   uint32_t count_in_utf16(std::string_view text, size_t first) {
-    size_t at = 0;
-    uint32_t units = 0;
+    struct Cursor {
+      size_t at = 0;
+      uint32_t units = 0;
+    };
     const auto width = [&](size_t i) -> uint32_t {
       return continues(text[i]) ? 0 : static_cast<unsigned char>(text[i]) >= 0xF0 ? 2 : 1;
     };
-    for (size_t i = 2 * first; i < out_.offsets.size(); i++) {
-      const uint32_t offset = out_.offsets[i];
-      for (; at < offset; at++) units += width(at);
-      for (; at > offset; at--) units -= width(at - 1);
-      out_.offsets[i] = units;
+    const auto move = [&](Cursor& cursor, size_t to) {
+      for (; cursor.at < to; cursor.at++) cursor.units += width(cursor.at);
+      for (; cursor.at > to; cursor.at--) cursor.units -= width(cursor.at - 1);
+      return cursor.units;
+    };
+    Cursor start, end;
+    for (size_t i = 2 * first; i < out_.offsets.size(); i += 2) {
+      out_.offsets[i] = move(start, out_.offsets[i]);
+      out_.offsets[i + 1] = move(end, out_.offsets[i + 1]);
     }
-    for (; at < text.size(); at++) units += width(at);
-    return units;
+    return move(end, text.size());
   }
 
   void trim_offsets(size_t first) {

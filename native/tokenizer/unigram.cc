@@ -114,6 +114,8 @@ Result<std::unique_ptr<SubwordModel>> make_unigram(const Vocabulary& vocabulary,
                                                    std::string_view source_name) {
   if (options.unknown_id < 0)
     return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "unk_id", "missing"});
+  if (!vocabulary.has_scores())
+    return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "the vocabulary", "pieces without scores"});
   INFERNODE_ASSIGN(ids, vocabulary.ids_where([&](int32_t id) {
     const TokenKind kind = vocabulary.kind(id);
     if (id >= options.piece_count) return false;

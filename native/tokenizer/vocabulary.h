@@ -42,6 +42,7 @@ class Vocabulary {
   }
   TokenKind kind(int32_t id) const { return static_cast<TokenKind>(kinds_[static_cast<size_t>(id)]); }
   bool is_special(int32_t id) const { return kind(id) == TokenKind::kControl || kind(id) == TokenKind::kUnknown; }
+  bool has_scores() const { return scores_.size() > 0; }
   // 0 where the source has none.
   double score(int32_t id) const { return scores_.size() ? scores_[static_cast<size_t>(id)] : 0; }
   // -1 where there is none.

@@ -4,13 +4,17 @@
 // (default ../shared/tokenizers) has real vocabularies, which are not part of the project.
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 
 #include "detokenizer.h"
+#include "tokenizer/charsmap.h"
+#include "tokenizer/normalizer.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/unicode.h"
 
@@ -522,6 +526,182 @@ TEST_CASE("a megabyte without a place to split is not slow") {
   REQUIRE(made);
   CHECK(plain_ids(**made, std::string(1 << 18, 'x')).size() == (1 << 16) + 1);
   CHECK(plain_ids(**made, std::string(1 << 18, ' ')).size() == (1 << 18) + 1);
+}
+
+namespace {
+
+// What a normalizer with these steps makes of a text, and the places it says.
+std::string normalized(const std::string& steps, std::string_view text, std::vector<uint32_t>* source = nullptr,
+                       const std::string& charsmap = "") {
+  const auto document = json::Document::parse(steps, "steps");
+  REQUIRE(document);
+  auto table = Array<char>::make(charsmap.size(), "the table");
+  REQUIRE(table);
+  if (!charsmap.empty()) std::memcpy(table->data(), charsmap.data(), charsmap.size());
+  const auto made = Normalizer::make(document->root(), std::move(*table), "test");
+  REQUIRE(made);
+  std::string storage;
+  const auto result = made->run(text, storage, source);
+  REQUIRE(result);
+  return std::string(*result);
+}
+
+std::string u32(uint32_t value) { return {reinterpret_cast<const char*>(&value), 4}; }
+
+}  // namespace
+
+TEST_CASE("normalization forms, lower case and marks follow Unicode") {
+  CHECK(normalized(R"(["nfd"])", "é각\u0344a\u0307\u0323") == "e\u0301\u1100\u1161\u11A8\u0308\u0301a\u0323\u0307");
+  CHECK(normalized(R"(["nfc"])", "e\u0301\u1100\u1161\u11A8 \u212B") == "é각 Å");
+  CHECK(normalized(R"(["nfkc"])", "ﬁ½ｶﾞ㎏ﷺ") == "fi1\u20442ガkgصلى الله عليه وسلم");
+  CHECK(normalized(R"(["nfkd"])", "ｶﾞÅ") == "カ\u3099A\u030A");
+  CHECK(normalized(R"(["lowercase"])", "AÉİΣǄẞȺ𐐀") == "aéi\u0307σǆßⱥ𐐨");
+  CHECK(normalized(R"(["nfd", "stripNonspacing"])", "Ünïcödé का") == "Unicode का");
+  CHECK(normalized(R"(["stripMarks"])", "e\u0301का") == "eक");
+  CHECK(normalized(R"(["cleanText"])", "a\u0001\tb\u200Bc\u00A0d\uFFFD") == "a bc d");
+  CHECK(normalized(R"(["spaceChinese"])", "a中文か") == "a 中  文 か");
+  CHECK(normalized(R"([{"kind": "strip", "left": true, "right": true}])", " \u3000a b\n ") == "a b");
+  CHECK(normalized(R"([{"kind": "strip", "left": true, "right": true}])", "  \n") == "");
+  CHECK(normalized(R"([{"kind": "replaceSpaces", "least": 2, "to": "▁"}])", "  a b   ") == "▁a b▁");
+  CHECK(normalized(R"([{"kind": "replaceWhitespace", "least": 1, "to": " "}])", "a\n\tb ") == "a b ");
+  CHECK(normalized(R"([{"kind": "prepend", "to": "▁"}])", "") == "");
+  std::vector<uint32_t> source;
+  CHECK(normalized(R"(["nfkd", {"kind": "replace", "from": "fi", "to": "x"}, {"kind": "prepend", "to": "-"}])", "aﬁé", &source) ==
+        "-axe\u0301");
+  CHECK(source == std::vector<uint32_t>{0, 0, 1, 4, 4, 4});
+}
+
+TEST_CASE("spaces are marked as SentencePiece does") {
+  const auto marked = [](const char* flags, std::string_view text) {
+    return normalized(std::string(R"([{"kind": "markSpaces", "to": "_", )") + flags + "}]", text);
+  };
+  CHECK(marked(R"("prefix": true, "merge": true)", "  a  b ") == "_a_b");
+  CHECK(marked(R"("prefix": true, "merge": false)", "a  b ") == "_a__b_");
+  CHECK(marked(R"("prefix": false, "merge": false)", "a b") == "a_b");
+  CHECK(marked(R"("suffix": true, "merge": false)", "a b") == "a_b_");
+}
+
+TEST_CASE("a normalization table is distrusted") {
+  // A trie with one sequence, a: the root's children are at 0 ^ offset ^ byte.
+  const auto unit = [](uint32_t offset, bool leaf, uint32_t label) { return offset << 10 | (leaf ? 0x100u : 0u) | label; };
+  std::vector<uint32_t> units(256, 0);
+  units[0] = unit(1, false, 0);
+  units[1 ^ 'a'] = unit(('a' ^ 1) ^ 200, true, 'a');
+  units[200] = 0x80000000u | 3;
+  std::string trie;
+  const auto table = [&](const std::string& texts) {
+    trie.clear();
+    for (const uint32_t u : units) trie += u32(u);
+    return u32(static_cast<uint32_t>(trie.size())) + trie + texts;
+  };
+  const char* longest = R"([{"kind": "precompiled", "longest": true}])";
+  const char* shortest = R"([{"kind": "precompiled", "longest": false}])";
+  const std::string good = table(std::string("x\0\0bc\0", 6));
+  for (const char* steps : {longest, shortest}) {
+    CHECK(normalized(steps, "aba", nullptr, good) == "bcbbc");
+    units[200] = 0x80000000u | 6;  // beyond the texts
+    CHECK(normalized(steps, "aba", nullptr, table(std::string("x\0\0bc\0", 6))) == "aba");
+    units[200] = 0x80000000u | 3;
+    CHECK(normalized(steps, "aba", nullptr, table(std::string("x\0\0bc", 5))) == "aba");  // without an end
+    units[1 ^ 'a'] = unit(0x1FFFFF, true, 'a');  // beyond the trie
+    CHECK(normalized(steps, "aba", nullptr, good.substr(0, 4) + table("").substr(4) + std::string("x\0\0bc\0", 6)) == "aba");
+    units[1 ^ 'a'] = unit(('a' ^ 1) ^ 200, true, 'a');
+    std::vector<uint32_t> source;
+    CHECK(normalized(steps, "aé", &source, good) == "bcé");
+    CHECK(source == std::vector<uint32_t>{0, 0, 1, 1});
+  }
+  const auto refused = [](const std::string& bytes) {
+    auto array = Array<char>::make(bytes.size(), "the table");
+    REQUIRE(array);
+    std::memcpy(array->data(), bytes.data(), bytes.size());
+    return code_of(Charsmap::make(std::move(*array), "test"));
+  };
+  CHECK(refused("abc") == ErrorCode::kTokenizerInvalid);
+  CHECK(refused(u32(4)) == ErrorCode::kTokenizerInvalid);
+  CHECK(refused(u32(3) + "abcd") == ErrorCode::kTokenizerInvalid);
+  CHECK(refused(u32(UINT32_MAX - 3) + "abcd") == ErrorCode::kTokenizerInvalid);
+  CHECK(refused(u32(0) + "\xFF") == ErrorCode::kTokenizerInvalid);
+  // Random tables: any answer, but no access outside (for the sanitizers).
+  uint64_t state = 88172645463325252u;
+  const auto random = [&] {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return static_cast<uint32_t>(state >> 16);
+  };
+  for (int round = 0; round < 200; round++) {
+    for (uint32_t& u : units) u = (random() & 0x3FFFF) << 10 | (random() & 0x1FF);
+    for (size_t i = 0; i < units.size(); i++) units[i] = (units[i] & ~0xFFu) | static_cast<uint32_t>(i & 0x7F);
+    for (const char* steps : {longest, shortest})
+      normalized(steps, "hello e\u0301 \r\n 中 ab", nullptr, table(std::string("a\0b\0\0é\0", 8)));
+  }
+}
+
+TEST_CASE("Unigram takes the best path, WordPiece the longest piece") {
+  const Scratch scratch;
+  const auto make_json = [&](const std::string& file_model, const std::string& model, const std::string& decoder) {
+    const std::string file = scratch.write("tokenizer.json", "{\"model\": " + file_model + "}");
+    return make("{\"vocab\": {\"from\": \"tokenizer.json\", \"file\": \"" + file + "\"}, \"decoder\": " + decoder +
+                ", \"model\": " + model + "}");
+  };
+  const std::string unigram = R"({"kind": "unigram", "unknown": 0, "byteFallback": true, "onlyText": false})";
+  const auto words = make_json(
+      R"({"type": "Unigram", "vocab": [["<unk>", 0], ["a", -1], ["b", -1], ["ab", -1.5], ["abc", -9], ["c", -1], ["<0xC3>", -5], ["<0xA9>", -5]]})",
+      unigram, R"(["bytes"])");
+  REQUIRE(words);
+  CHECK(plain_ids(**words, "abc") == std::vector<int32_t>{3, 5});
+  CHECK(plain_ids(**words, "aéb") == std::vector<int32_t>{1, 6, 7, 2});
+  CHECK(plain_ids(**words, "axyb") == std::vector<int32_t>{1, 0, 2});
+  CHECK(*(*words)->decode({1, 6, 7, 2}, false) == "aéb");
+  const auto bad = [&](const char* vocab) {
+    CAPTURE(vocab);
+    return code_of(make_json(std::string(R"({"type": "Unigram", "vocab": )") + vocab + "}", unigram, R"(["bytes"])"));
+  };
+  CHECK(bad("[]") == ErrorCode::kTokenizerInvalid);
+  CHECK(bad(R"([["a"]])") == ErrorCode::kTokenizerInvalid);
+  CHECK(bad(R"([["a", "b"]])") == ErrorCode::kTokenizerInvalid);
+  CHECK(bad(R"([["a", 1e999]])") == ErrorCode::kTokenizerInvalid);
+  CHECK(bad(R"([["a", 0], ["a", 0]])") == ErrorCode::kTokenizerInvalid);
+  CHECK(bad(R"({"a": 0})") == ErrorCode::kTokenizerInvalid);
+  CHECK(bad((R"([["a", 0], [")" + std::string(2000, 'x') + R"(", 0]])").c_str()) == ErrorCode::kTokenizerInvalid);
+
+  const auto pieces = R"({"type": "WordPiece", "vocab": {"[UNK]": 0, "a": 1, "ab": 2, "##c": 3, "##cd": 4, "##b": 5}})";
+  const auto wordpiece = [&](const char* most) {
+    return make_json(pieces,
+                     std::string(R"({"kind": "wordpiece", "wordPrefix": "", "continuingPrefix": "##", "unknown": "[UNK]", "maxCharacters": )") +
+                         most + "}",
+                     R"([{"kind": "wordPiece", "from": "##"}, "cleanup"])");
+  };
+  const auto made = wordpiece("4");
+  REQUIRE(made);
+  CHECK(plain_ids(**made, "abcd") == std::vector<int32_t>{2, 4});
+  CHECK(plain_ids(**made, "abx") == std::vector<int32_t>{0});
+  CHECK(plain_ids(**made, "abccc") == std::vector<int32_t>{0});
+  CHECK(*(*made)->decode({2, 4, 1}, false) == "abcd a");
+  CHECK(code_of(wordpiece("0")) == ErrorCode::kTokenizerInvalid);
+  CHECK(code_of(wordpiece("-1")) == ErrorCode::kTokenizerInvalid);
+}
+
+TEST_CASE("a megabyte is quick for every kind, whatever it is made of") {
+  const size_t size = size_t{1} << 20;
+  for (const char* name : {"llama2-bpe-fallback", "gemma-bpe-fallback", "wordpiece-cased", "wordpiece-uncased", "unigram-t5",
+                           "unigram-bytes"}) {
+    CAPTURE(name);
+    const std::string where = made_folder() + name + "/";
+    const auto made = make(description_of(where + "description.json", where));
+    REQUIRE(made);
+    for (const char* unit : {"a", " ", "the ", "\u0301", "▁", "中", "\n", "e\u0301\u0323", "\uFDFA", "<", "💩"}) {
+      CAPTURE(unit);
+      std::string text;
+      while (text.size() < size) text += unit;
+      const auto start = std::chrono::steady_clock::now();
+      const Encoding encoding = encode(**made, text, {.offsets = true});
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      CHECK(encoding.offsets.size() == 2 * encoding.ids.size());
+      CHECK(seconds < 20);  // a quadratic algorithm takes minutes
+      if (std::getenv("INFERNODE_TIMES")) std::cerr << name << " '" << unit << "' " << seconds << " s\n";
+    }
+  }
 }
 
 TEST_CASE("the skeleton of a tokenizer.json leaves out what is large") {

@@ -111,6 +111,20 @@ describe('tokenizer cases: real vocabularies', () => {
       for (const { prompt, ids } of json(gemma).cases) expect([...(await tokenizer.encode(prompt)).ids], prompt).toEqual(ids)
     })
   else console.warn(`skipped: there is no ${gemma}`)
+
+  const minilm = join(models, 'minilm')
+  if (existsSync(join(minilm, 'reference.json')))
+    it('minilm gives the ids of the reference', async () => {
+      const tokenizer = await Tokenizer.load(fromJson(join(minilm, 'tokenizer.json')))
+      const { cases } = json(join(minilm, 'reference.json'))
+      expect(cases.length).toBeGreaterThan(0)
+      for (const { text, ids } of cases) {
+        // The reference takes at most 256 ids, [SEP] among them.
+        const all = [...(await tokenizer.encode(text)).ids]
+        expect(all.length > 256 ? [...all.slice(0, 255), all.at(-1)] : all, text.slice(0, 80)).toEqual(ids)
+      }
+    })
+  else console.warn(`skipped: there is no ${minilm}/reference.json`)
 })
 
 describe('Tokenizer', () => {
@@ -229,6 +243,86 @@ describe('Tokenizer', () => {
     await expect(load([['model', 'gpt2']])).rejects.toThrow(code('TOKENIZER_UNSUPPORTED'))
     await expect(load([['model', 'rwkv']])).rejects.toThrow('model "rwkv"')
     await expect(load([])).rejects.toThrow(code('TOKENIZER_INVALID'))
+  })
+
+  it('reads the GGUF form of T5: table, scores, spaces as metadata says, control tokens never from text', async () => {
+    const { model, normalizer } = json(join(made('unigram-t5'), 'tokenizer.json'))
+    const vocab: [string, number][] = model.vocab
+    const table = Buffer.from(normalizer.normalizers[0].precompiled_charsmap, 'base64')
+    const strings = vocab.map(([piece]) => {
+      const bytes = Buffer.from(piece)
+      const length = Buffer.alloc(8)
+      length.writeBigUInt64LE(BigInt(bytes.length))
+      return Buffer.concat([length, bytes])
+    })
+    const parts = [
+      Buffer.concat(strings),
+      Buffer.from(Float32Array.from(vocab, ([, score]) => score).buffer),
+      Buffer.from(Int32Array.from(vocab, (_, id) => [3, 3, 2][id] ?? 1).buffer),
+      table,
+    ]
+    const path = join(folder, 't5.gguf')
+    writeFileSync(path, Buffer.concat(parts))
+    const range = (part: number, count: number) => ({
+      offset: parts.slice(0, part).reduce((sum, { length }) => sum + length, 0),
+      bytes: parts[part]!.length,
+      count,
+    })
+    const load = (charsmap: object, more: [string, string | boolean][] = []) =>
+      Tokenizer.load({
+        from: 'gguf',
+        path,
+        metadata: new Map<string, any>(
+          [
+            ['model', 't5'],
+            ['add_space_prefix', true],
+            ['remove_extra_whitespaces', true],
+            ['precompiled_charsmap', charsmap],
+            ...more,
+          ].map(([key, value]) => [`tokenizer.ggml.${key as string}`, value]),
+        ),
+        tokens: range(0, vocab.length),
+        scores: range(1, vocab.length),
+        types: range(2, vocab.length),
+        merges: null,
+      })
+    const tokenizer = await load(range(3, table.length))
+    for (const { text, ids, decoded } of json(join(made('unigram-t5'), 'cases.json')).cases as Case[]) {
+      if (/<\/?s>|<unk>|<pad>/.test(text)) continue
+      const encoded = await tokenizer.encode(text, { addSpecial: false })
+      expect([...encoded.ids], text).toEqual(ids)
+      expect(await tokenizer.decode(ids), text).toBe(decoded)
+    }
+    expect([...(await tokenizer.encode('</s>')).ids].filter((id) => id === 1)).toHaveLength(1)
+    expect([...(await tokenizer.encode('a', { pair: 'b' })).typeIds]).toEqual([0, 0, 1, 1])
+    await expect(load({ ...range(3, table.length), count: 1 })).rejects.toThrow(code('TOKENIZER_INVALID'))
+    await expect(load({ offset: 0, bytes: 9, count: 9 })).rejects.toThrow(code('TOKENIZER_INVALID'))
+    await expect(load({ offset: 0, bytes: 1e9, count: 1e9 })).rejects.toThrow(code('TOKENIZER_INVALID'))
+    await expect(load(range(3, table.length), [['add_bos_token', true]])).rejects.toThrow(code('TOKENIZER_INVALID'))
+  })
+
+  it('reads what the GGUF form of BERT says about the tokens around a text', async () => {
+    const path = pathOf('bert-bge')
+    if (!existsSync(path)) return console.warn(`skipped: there is no ${path}`)
+    const tokenizer = await Tokenizer.load(await fromGguf(path))
+    const { ids, typeIds } = await tokenizer.encode('Hello, Wörld!', { pair: 'second' })
+    expect(tokenizer.pieces(ids).join(' ')).toBe('[CLS] ▁hello ▁, ▁world ▁! [SEP] ▁second [SEP]')
+    expect([...typeIds]).toEqual([0, 0, 0, 0, 0, 0, 1, 1])
+    expect(await tokenizer.decode(ids, { skipSpecial: true })).toBe('hello, world! second')
+  })
+
+  it('adds what RoBERTa and BERT put around one text and two', async () => {
+    const around = async (type: string) => {
+      const tokenizer = await Tokenizer.load(
+        changed((t) => (t.post_processor = { type, cls: ['<s>', 1], sep: ['</s>', 2], trim_offsets: true, add_prefix_space: false })),
+      )
+      const single = await tokenizer.encode('a')
+      const pair = await tokenizer.encode('a', { pair: 'a' })
+      return [[...single.ids], [...pair.ids], [...pair.typeIds]].map((list) => list.join(' '))
+    }
+    const a = (await (await Tokenizer.load(changed(() => {}))).encode('a')).ids[0]
+    expect(await around('BertProcessing')).toEqual([`1 ${a} 2`, `1 ${a} 2 ${a} 2`, '0 0 0 1 1'])
+    expect(await around('RobertaProcessing')).toEqual([`1 ${a} 2`, `1 ${a} 2 2 ${a} 2`, '0 0 0 0 0 0'])
   })
 
   it('counts lone surrogates as U+FFFD', async () => {
