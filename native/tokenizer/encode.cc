@@ -170,12 +170,14 @@ class Tokenizer::Session {
       for (size_t i = 0; i < piece.size();) {
         const size_t length = unicode::decode(piece.data() + i, piece.data() + piece.size()).length;
         const std::string_view character = piece[i] == ' ' ? std::string_view(metaspace.mark) : piece.substr(i, length);
-        if (metaspace.split && character == metaspace.mark && marked.size() > start) ends.push_back(static_cast<uint32_t>(marked.size()));
+        if (metaspace.split && character == metaspace.mark && marked.size() > start)
+          ends.push_back(static_cast<uint32_t>(marked.size()));
         add(character, at + i);
         i += length;
       }
       ends.push_back(static_cast<uint32_t>(marked.size()));
-      if (marked.size() > kMaxMarked) return error(ErrorCode::kInvalidArgument, {"text", "at most 1 GiB with marks for spaces", "more"});
+      if (marked.size() > kMaxMarked)
+        return error(ErrorCode::kInvalidArgument, {"text", "at most 1 GiB with marks for spaces", "more"});
       return {};
     }));
     const Stretch whole{marked, stretch.original, stretch.base, options_.offsets ? &source : nullptr};
@@ -183,9 +185,8 @@ class Tokenizer::Session {
     const size_t first = spans();
     uint32_t start = 0;
     for (const uint32_t end : ends) {
-      INFERNODE_TRY(tokenizer_.after_metaspace_.split(whole.text.substr(start, end - start), [&](std::string_view piece) {
-        return encode_piece(whole, piece);
-      }));
+      INFERNODE_TRY(tokenizer_.after_metaspace_.split(whole.text.substr(start, end - start),
+                                                      [&](std::string_view piece) { return encode_piece(whole, piece); }));
       start = end;
     }
     to_original(whole, first);
@@ -345,7 +346,8 @@ Status Tokenizer::encode(std::string_view utf8, const EncodeOptions& options, En
   return Session(*this, options, out).run(single_, {utf8, {}});
 }
 
-Status Tokenizer::encode_pair(std::string_view first, std::string_view second, const EncodeOptions& options, Encoding& out) const {
+Status Tokenizer::encode_pair(std::string_view first, std::string_view second, const EncodeOptions& options,
+                              Encoding& out) const {
   clear(out);
   INFERNODE_TRY(check_size(first));
   INFERNODE_TRY(check_size(second));

@@ -1,5 +1,5 @@
-// Each step reads a text and writes a new one. Places follow the Rust library `tokenizers`: what is replaced or inserted has the
-// place of one character.
+// Each step reads a text and writes a new one. Places follow the Rust library `tokenizers`: what is replaced or inserted has
+// the place of one character.
 #include "tokenizer/normalizer.h"
 
 #include <algorithm>
@@ -69,7 +69,8 @@ Result<Normalizer> Normalizer::make(const json::Value& steps, Array<char> charsm
   for (const json::Value value : steps.elements()) {
     const std::string name = value.is_string() ? value.string() : value.get("kind").string();
     const auto* found = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const auto& row) { return name == row.name; });
-    if (found == std::end(kKinds)) return error(ErrorCode::kTokenizerUnsupported, {std::string(source_name), "normalizer", name});
+    if (found == std::end(kKinds))
+      return error(ErrorCode::kTokenizerUnsupported, {std::string(source_name), "normalizer", name});
     Step step;
     step.kind = found->kind;
     step.from = value.get("from").string();
@@ -282,7 +283,8 @@ void Normalizer::apply_charsmap(const Step& step, std::string_view in, Output& o
       more++;
     }
     if (more > 0) {
-      for (size_t i = std::max(first, changes.size() - static_cast<size_t>(more)); i < changes.size(); i++) changes[i].change = 1;
+      for (size_t i = std::max(first, changes.size() - static_cast<size_t>(more)); i < changes.size(); i++)
+        changes[i].change = 1;
     } else if (more < 0 && !changes.empty()) {
       changes.back().change += more;
     }

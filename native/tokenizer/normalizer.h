@@ -33,24 +33,24 @@ class Normalizer {
     kNfkc,
     kNfkd,
     kLowercase,
-    kStripMarks,        // all combining marks
-    kStripNonspacing,   // of these, those without a width
-    kCleanText,         // BERT: no control characters, white space is a space
-    kSpaceChinese,      // BERT: spaces around each Chinese character
-    kStrip,             // white space at the ends
-    kReplace,           // a text by another
-    kReplaceSpaces,     // each run of at least `least` spaces
-    kReplaceWhitespace, // each run of at least `least` characters of white space
+    kStripMarks,         // all combining marks
+    kStripNonspacing,    // of these, those without a width
+    kCleanText,          // BERT: no control characters, white space is a space
+    kSpaceChinese,       // BERT: spaces around each Chinese character
+    kStrip,              // white space at the ends
+    kReplace,            // a text by another
+    kReplaceSpaces,      // each run of at least `least` spaces
+    kReplaceWhitespace,  // each run of at least `least` characters of white space
     kPrepend,
     kPrecompiled,
-    kMarkSpaces,        // SentencePiece's treatment of spaces, as GGUF describes it
+    kMarkSpaces,  // SentencePiece's treatment of spaces, as GGUF describes it
   };
   struct Step {
     Kind kind;
     std::string from, to;
     size_t least = 1;
-    bool left = false, right = false;          // kStrip
-    bool longest = false;                      // kPrecompiled: SentencePiece's rule; else that of the Rust library
+    bool left = false, right = false;                    // kStrip
+    bool longest = false;                                // kPrecompiled: SentencePiece's rule; else that of the Rust library
     bool prefix = false, suffix = false, merge = false;  // kMarkSpaces
   };
   struct Output;

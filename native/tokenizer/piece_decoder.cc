@@ -20,8 +20,8 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 void clean_up(std::string& text) {
   if (text.find(' ') == std::string::npos) return;
   static constexpr const char* kReplacements[][2] = {
-      {" .", "."},     {" ?", "?"},     {" !", "!"},          {" ,", ","},    {" ' ", "'"},    {" n't", "n't"},
-      {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},  {" 've", "'ve"}, {" 're", "'re"},
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
   };
   for (const auto& [from, to] : kReplacements) replace_all(text, from, to);
 }
@@ -115,9 +115,7 @@ void PieceDecoder::decode(std::string_view piece, TokenKind kind, bool first, st
       case Kind::kBytes:
         if (kind == TokenKind::kByte && byte_of(out) >= 0) out.assign(1, static_cast<char>(byte_of(out)));
         break;
-      case Kind::kMetaspace:
-        replace_all(out, step.from, first && step.strips_first ? "" : " ");
-        break;
+      case Kind::kMetaspace: replace_all(out, step.from, first && step.strips_first ? "" : " "); break;
       case Kind::kWordPiece:
         if (first) break;
         if (out.starts_with(step.from)) {
@@ -126,9 +124,7 @@ void PieceDecoder::decode(std::string_view piece, TokenKind kind, bool first, st
           out.insert(0, 1, ' ');
         }
         break;
-      case Kind::kCleanup:
-        clean_up(out);
-        break;
+      case Kind::kCleanup: clean_up(out); break;
       case Kind::kStripFirst:
         if (first && out.starts_with(' ')) out.erase(0, 1);
         break;

@@ -81,8 +81,8 @@ constexpr CodePoints kDeepseekLetters[] = {
 
 // \w: letters, marks, digits and what joins words, and the letters in circles and squares that count as alphabetic.
 bool is_word(uint32_t c) {
-  constexpr Classes word = kLetter | kMark | unicode::classes(unicode::kNd) | unicode::classes(unicode::kNl) |
-                           unicode::classes(unicode::kPc);
+  constexpr Classes word =
+      kLetter | kMark | unicode::classes(unicode::kNd) | unicode::classes(unicode::kNl) | unicode::classes(unicode::kPc);
   return (unicode::classes_of(c) & word) != 0 || c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
          (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }

@@ -26,7 +26,7 @@ class SentencePieceModel final : public SubwordModel {
     const double* distinct_end = std::unique(scores.begin(), scores.end());
     for (int32_t id = 0; id < size; id++) {
       const double* found = std::lower_bound(static_cast<const double*>(scores.data()), distinct_end, vocabulary_.score(id),
-                                            [](double a, double b) { return a > b; });
+                                             [](double a, double b) { return a > b; });
       ranks[static_cast<size_t>(id)] = static_cast<uint32_t>(found - scores.data());
       if (!in_text(id)) continue;
       const std::string_view piece = vocabulary_.piece(id);

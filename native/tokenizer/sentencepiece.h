@@ -15,8 +15,8 @@ struct SentencePieceOptions {
   int32_t unknown_id = -1;
 };
 
-// Notes the last bytes of characters that a space mark follows inside of the piece. Before any other space mark, text may be cut
-// into words without changing the result: nothing merges across.
+// Notes the last bytes of characters that a space mark follows inside of the piece. Before any other space mark, text may be
+// cut into words without changing the result: nothing merges across.
 void note_space_marks(std::string_view piece, std::array<bool, 256>& joins_space_mark);
 
 struct SentencePiece {

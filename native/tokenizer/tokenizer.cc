@@ -129,7 +129,8 @@ Status Tokenizer::read_pre_tokenizer(const json::Value& steps, const std::string
     metaspace_.mark = value.get("mark").string();
     metaspace_.split = value.get("split").boolean();
     const std::string prepend = value.get("prepend").string();
-    if (metaspace_.mark.empty() || metaspace_.mark.size() > kMaxMark) return invalid(source, "pre-tokenizer", "no mark for spaces");
+    if (metaspace_.mark.empty() || metaspace_.mark.size() > kMaxMark)
+      return invalid(source, "pre-tokenizer", "no mark for spaces");
     if (prepend == "always") {
       metaspace_.prepend = Metaspace::Prepend::kAlways;
     } else if (prepend == "first") {

@@ -67,8 +67,8 @@ class Tokenizer {
   class Session;
   // What a text, or a pair, becomes: ids, and between them the texts.
   struct TemplatePart {
-    int32_t id;        // -1: a text
-    uint32_t text;     // 0 or 1: which
+    int32_t id;     // -1: a text
+    uint32_t text;  // 0 or 1: which
     uint32_t type_id;
   };
   // Marks instead of spaces, and one before each piece that does not begin with one.
@@ -76,7 +76,7 @@ class Tokenizer {
     bool used = false;
     std::string mark;
     enum class Prepend : uint8_t { kNever, kFirst, kAlways } prepend = Prepend::kNever;  // kFirst: where the text starts
-    bool split = false;  // each mark begins a piece
+    bool split = false;                                                                  // each mark begins a piece
   };
   Tokenizer() : pre_tokenizer_({}), after_metaspace_({}) {}
 

@@ -92,7 +92,8 @@ class UnigramModel final : public SubwordModel {
   // Neighbours that are unknown, together. The unknown piece spelled out counts as unknown, too; by itself it is itself.
   void add_unknown(std::string_view text, uint32_t start, TokenSink& sink) const {
     const uint32_t length = static_cast<uint32_t>(text.size());
-    if (options_.unknown_id >= 0 && text == vocabulary_.piece(options_.unknown_id)) return sink.add(options_.unknown_id, start, length);
+    if (options_.unknown_id >= 0 && text == vocabulary_.piece(options_.unknown_id))
+      return sink.add(options_.unknown_id, start, length);
     const auto has_byte = [this](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; };
     if (options_.byte_fallback && std::all_of(text.begin(), text.end(), has_byte)) {
       for (const char c : text) sink.add(byte_ids_[static_cast<unsigned char>(c)], start, length);
@@ -112,8 +113,7 @@ class UnigramModel final : public SubwordModel {
 
 Result<std::unique_ptr<SubwordModel>> make_unigram(const Vocabulary& vocabulary, const UnigramOptions& options,
                                                    std::string_view source_name) {
-  if (options.unknown_id < 0)
-    return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "unk_id", "missing"});
+  if (options.unknown_id < 0) return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "unk_id", "missing"});
   if (!vocabulary.has_scores())
     return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "the vocabulary", "pieces without scores"});
   INFERNODE_ASSIGN(ids, vocabulary.ids_where([&](int32_t id) {

@@ -14,8 +14,8 @@ struct UnigramOptions {
   int32_t unknown_id = -1;
   // Unknown characters become the pieces <0x..> of their bytes, if all of these exist.
   bool byte_fallback = false;
-  // Only what GGUF calls normal, user-defined and unused is found in a text, control tokens are not. Without it, all pieces are,
-  // as the Rust library does it.
+  // Only what GGUF calls normal, user-defined and unused is found in a text, control tokens are not. Without it, all pieces
+  // are, as the Rust library does it.
   bool only_text = false;
   // The model's own pieces have the ids below this; tokens that were added to them have no score.
   int32_t piece_count = 0;

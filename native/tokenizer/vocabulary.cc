@@ -105,7 +105,8 @@ class VocabularyReader {
     if (decoder_.finds_bytes())
       for (int b = 0; b < 256; b++)
         if (const int32_t id = vocabulary_.find(byte_piece(static_cast<uint8_t>(b))); id >= 0)
-          if (vocabulary_.kind(id) == TokenKind::kNormal) vocabulary_.kinds_[static_cast<size_t>(id)] = static_cast<uint8_t>(TokenKind::kByte);
+          if (vocabulary_.kind(id) == TokenKind::kNormal)
+            vocabulary_.kinds_[static_cast<size_t>(id)] = static_cast<uint8_t>(TokenKind::kByte);
     const json::Value merges = root.get("model").get("merges");
     if (merges.is_array()) INFERNODE_TRY(read_json_merges(merges));
     INFERNODE_TRY(read_json_charsmap(root.get("normalizer")));
@@ -259,7 +260,8 @@ class VocabularyReader {
         [&](const auto& use) -> Status {
           int64_t id = 0;
           for (const json::Value entry : vocab.elements()) {
-            if (!well_formed(entry)) return invalid("model.vocab[" + std::to_string(id) + "]", "expected a piece and its score");
+            if (!well_formed(entry))
+              return invalid("model.vocab[" + std::to_string(id) + "]", "expected a piece and its score");
             INFERNODE_TRY(use(entry.at(0).view(storage), id++));
           }
           return {};

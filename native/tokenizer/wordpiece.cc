@@ -53,8 +53,7 @@ class WordPieceModel final : public SubwordModel {
 
 Result<std::unique_ptr<SubwordModel>> make_wordpiece(const Vocabulary& vocabulary, const WordPieceOptions& options,
                                                      std::string_view source_name) {
-  if (options.unknown_id < 0)
-    return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "unk_token", "missing"});
+  if (options.unknown_id < 0) return error(ErrorCode::kTokenizerInvalid, {std::string(source_name), "unk_token", "missing"});
   INFERNODE_ASSIGN(ids, vocabulary.ids_where([&](int32_t id) { return !vocabulary.is_special(id); }));
   INFERNODE_ASSIGN(trie, Trie::make(vocabulary, ids, source_name));
   return std::unique_ptr<SubwordModel>(new WordPieceModel(std::move(trie), options));
