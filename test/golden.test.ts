@@ -17,9 +17,15 @@ const huggingFace = [
   'llama_rope_llama3',
   'llama_rope_yarn',
   'mistral',
+  'qwen2',
+  'qwen2_sliding',
+  'qwen3',
+  'phi3',
+  'gemma',
   'gemma3_text',
+  'smollm3',
 ]
-const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/gemma3_text']
+const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/qwen2', 'gguf/qwen3', 'gguf/phi3', 'gguf/gemma3_text']
 const quantizedGguf = ['gguf/llama_mixed_quants']
 
 async function withEngine<T>(path: string, run: (engine: NativeEngine, vocabSize: number) => Promise<T>): Promise<T> {

@@ -53,6 +53,8 @@ export interface DecoderDefaults {
   /** Undefined: dim / nHeads. */
   readonly headDim?: number
   readonly ropeTheta?: number
+  readonly normEps?: number
+  readonly contextLength?: number
   /**
    * Does the config's `sliding_window` hold for every layer (mistral), is it for some layers and read elsewhere, or has the
    * family none?
@@ -114,8 +116,8 @@ function fromHuggingFace(fields: ConfigFields, defaults: DecoderDefaults): Omit<
     nLayers: fields.count('nLayers'),
     nKvHeads: fields.count('nKvHeads', { fallback: nHeads }),
     vocabSize: fields.count('vocabSize'),
-    contextLength: fields.count('contextLength', { fallback: 2048 }),
-    normEps: fields.positive('normEps', { fallback: 1e-6 }),
+    contextLength: fields.count('contextLength', { fallback: defaults.contextLength ?? 2048 }),
+    normEps: fields.positive('normEps', { fallback: defaults.normEps ?? 1e-6 }),
     ropeTheta: fields.positive('ropeTheta', { fallback: defaults.ropeTheta ?? 10000 }),
     attentionBias: fields.flag('attention_bias', false),
     ffnBias: fields.flag('mlp_bias', false),

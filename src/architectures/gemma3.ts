@@ -2,7 +2,8 @@
 import type { Checkpoint } from '../formats/checkpoint.js'
 import type { GraphBuilder, Rope, Value } from '../graph/builder.js'
 import { architecture, conventionsOf, type DecoderConfig, readDecoderConfig } from './architecture.js'
-import { type ConfigFields, configFields, show } from './config-fields.js'
+import { type ConfigFields, configFields } from './config-fields.js'
+import { readLayerKinds } from './layer-windows.js'
 import { makeRope, readRopeScaling } from './rope.js'
 
 interface Gemma3Config extends DecoderConfig {
@@ -73,15 +74,8 @@ function slidingLayers(fields: ConfigFields, nLayers: number): boolean[] {
   const gguf = 'attention.sliding_window_pattern'
   const renamed = fields.raw('sliding_window_pattern') === undefined ? '_sliding_window_pattern' : 'sliding_window_pattern'
   const [perLayer, pattern] = fields.from === 'hf' ? ['layer_types', renamed] : [gguf, gguf]
-  const kinds = fields.raw(perLayer)
-  if (Array.isArray(kinds)) {
-    fields.expect(perLayer, kinds.length === nLayers, `${kinds.length} entries for ${nLayers} layers`)
-    return kinds.map((kind: unknown) => {
-      const sliding = kind === 'sliding_attention' || kind === true
-      if (sliding || kind === 'full_attention' || kind === false) return sliding
-      throw fields.unsupported(perLayer, `${show(kind)} is not supported`)
-    })
-  }
+  const kinds = readLayerKinds(fields, perLayer, nLayers)
+  if (kinds) return kinds
   const every = fields.count(pattern, { fallback: 6 })
   return Array.from({ length: nLayers }, (_, i) => (i + 1) % every !== 0)
 }

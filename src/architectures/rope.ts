@@ -173,6 +173,10 @@ const sharpness = (factor: number) => (factor > 1 ? 0.1 * Math.log(factor) + 1 :
 /** The factors that GGUF stores as a tensor beside the weights: [ropeDim / 2], or null where there is none. */
 export async function readRopeFactors(checkpoint: Checkpoint, ropeDim: number): Promise<readonly number[] | null> {
   if (checkpoint.format !== 'gguf') return null
+  for (const name of ['rope_factors_long.weight', 'rope_factors_short.weight']) {
+    if (!checkpoint.tensors.has(name)) continue
+    throw new InfernodeError('FORMAT_UNSUPPORTED', checkpoint.path, `tensor "${name}"`, 'LongRoPE is not supported')
+  }
   const tensor = checkpoint.tensors.get('rope_freqs.weight')
   if (!tensor) return null
   const { path } = checkpoint.files[tensor.file]!

@@ -28,20 +28,37 @@ const decoder = {
   },
 } as const
 
+/** Llama's shape. Its converter permutes the rows of q and k so that neighbours rotate together. */
+const llama: GgufFamily = {
+  global: decoder.global,
+  block: { ...decoder.block, ffn_norm: 'post_attention_layernorm' },
+  conventions: { ropePairing: 'interleaved' },
+}
+
+/** The same where the converter leaves the rows as they are. */
+const unpermuted: GgufFamily = { ...llama, conventions: { ropePairing: 'half' } }
+
+const headNorms = { attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm' } as const
+
 const families: Readonly<Record<string, GgufFamily>> = {
-  // Also Mistral and others of the same shape. Its converter permutes the rows of q and k so that neighbours rotate together.
-  llama: {
-    global: decoder.global,
-    block: { ...decoder.block, ffn_norm: 'post_attention_layernorm' },
-    conventions: { ropePairing: 'interleaved' },
+  // Also Mistral and others of the same shape.
+  llama,
+  smollm3: llama,
+  qwen2: unpermuted,
+  qwen3: { ...unpermuted, block: { ...unpermuted.block, ...headNorms } },
+  // Here ffn_up is what Hugging Face calls gate_up_proj: the rows of gate, then those of up.
+  phi3: {
+    ...unpermuted,
+    block: { ...unpermuted.block, attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' },
   },
+  // Like Gemma 3's converter, it adds 1 to every norm's weight.
+  gemma: unpermuted,
   // Its converter adds 1 to every norm's weight, so here nothing is left to add.
   gemma3: {
     global: decoder.global,
     block: {
       ...decoder.block,
-      attn_q_norm: 'self_attn.q_norm',
-      attn_k_norm: 'self_attn.k_norm',
+      ...headNorms,
       post_attention_norm: 'post_attention_layernorm',
       ffn_norm: 'pre_feedforward_layernorm',
       post_ffw_norm: 'post_feedforward_layernorm',

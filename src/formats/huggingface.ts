@@ -21,6 +21,10 @@ const gemma: ModelTypeConventions = { ropePairing: 'half', addToNorms: 1 }
 const conventions: Readonly<Record<string, ModelTypeConventions>> = {
   llama: { ropePairing: 'half' },
   mistral: { ropePairing: 'half' },
+  qwen2: { ropePairing: 'half' },
+  qwen3: { ropePairing: 'half' },
+  phi3: { ropePairing: 'half' },
+  smollm3: { ropePairing: 'half' },
   gemma,
   gemma2: gemma,
   gemma3_text: gemma,

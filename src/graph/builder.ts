@@ -4,10 +4,10 @@
  */
 import type { Checkpoint, TensorInfo } from '../formats/checkpoint.js'
 import { InfernodeError } from '../errors.js'
-import { tensorTypes } from '../tensor-types.js'
+import { rowBytes, tensorTypes } from '../tensor-types.js'
 import type { Graph, GraphStep, Value } from './graph.js'
 import { inferShapes, opRow, type OpName, type Rows } from './ops.js'
-import type { Operands, PlanWeight } from './plan.js'
+import type { FileWeight, Operands, PlanWeight } from './plan.js'
 
 export type { Value } from './graph.js'
 
@@ -40,6 +40,12 @@ export interface AttentionOptions {
 
 /** true: the bias must be there. 'optional': it is used where the checkpoint has one (GGUF has no field that says so). */
 export type HasBias = boolean | 'optional'
+
+/** Consecutive rows of a matrix that the checkpoint stores as several in one: the first one, and how many the matrix has. */
+export interface RowsOfMatrix {
+  readonly from: number
+  readonly of: number
+}
 
 /** Stands for the token ids of the step, which the engine feeds. */
 interface Tokens {
@@ -97,12 +103,15 @@ export class GraphBuilder {
     return this.#step('embedding', name, {}, { table: this.#tensor(`${name}.weight`, [rows, dim]) }, { scale: 1 })
   }
 
-  /** x · `<name>.weight`ᵀ (+ `<name>.bias`): [T, out]. Default: no bias. */
-  linear(name: string, x: Value, out: number, { bias = false }: { bias?: HasBias } = {}): Value {
+  /**
+   * x · `<name>.weight`ᵀ (+ `<name>.bias`): [T, out]. Default: no bias. `rows`: only `out` rows of a larger matrix, in place,
+   * and of its bias.
+   */
+  linear(name: string, x: Value, out: number, { bias = false, rows }: { bias?: HasBias; rows?: RowsOfMatrix } = {}): Value {
     const { tensors } = this.#drawing.checkpoint
-    const weight = this.#tensor(`${name}.weight`, [out, x.width])
+    const weight = this.#tensor(`${name}.weight`, [out, x.width], rows)
     const biased = bias === true || (bias === 'optional' && tensors.has(`${this.#prefix}${name}.bias`))
-    const weights: Operands = biased ? { weight: [weight], bias: [this.#tensor(`${name}.bias`, [out])] } : { weight: [weight] }
+    const weights: Operands = biased ? { weight: [weight], bias: [this.#tensor(`${name}.bias`, [out], rows)] } : { weight: [weight] }
     return this.#step('linear', name, { x: [x.id] }, weights, { epilogue: 'none' })
   }
 
@@ -222,18 +231,23 @@ export class GraphBuilder {
     return table
   }
 
-  #tensor(name: string, shape: readonly number[]): number {
+  /** Checks the whole tensor, and places the rows that are asked for. Rows keep the tensor's name: it is what is read. */
+  #tensor(name: string, part: readonly number[], rows?: RowsOfMatrix): number {
     const { checkpoint, weights, weightIds } = this.#drawing
     const full = this.#prefix + name
-    const known = weightIds.get(full)
+    const key = rows ? `${full}[${rows.from}+${part[0]!}]` : full
+    const known = weightIds.get(key)
+    const shape = rows ? [rows.of, ...part.slice(1)] : part
     const tensor = checkpoint.tensors.get(full)
     if (!tensor) throw new InfernodeError('TENSOR_MISSING', full, checkpoint.path, nearestName(full, checkpoint.tensors.keys()))
     if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
       throw new InfernodeError('TENSOR_SHAPE', full, checkpoint.path, shape.join(', '), tensor.shape.join(', '))
     }
     if (known !== undefined) return known
-    weights.push(placed(tensor, checkpoint))
-    weightIds.set(full, weights.length - 1)
+    const whole = placed(tensor, checkpoint)
+    const skipped = (rows?.from ?? 0) * part.slice(1).reduce((a, b) => a * b, 1)
+    weights.push({ ...whole, shape: part, offset: whole.offset + rowBytes(whole.type, skipped) })
+    weightIds.set(key, weights.length - 1)
     return weights.length - 1
   }
 }
@@ -276,7 +290,7 @@ export function refuseOverlooked(
 }
 
 /** Where the tensor is. Vectors become f32 when they are loaded, which only the plain types can. */
-function placed({ name, type, shape, file, offset, add }: TensorInfo, checkpoint: Checkpoint): PlanWeight {
+function placed({ name, type, shape, file, offset, add }: TensorInfo, checkpoint: Checkpoint): FileWeight {
   const { activations, blockValues } = tensorTypes[type]
   const computable = shape.length === 1 ? blockValues === 1 && activations === 'f32' : activations !== null
   if (!computable || (add !== undefined && shape.length !== 1)) {

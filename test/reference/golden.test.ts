@@ -16,9 +16,23 @@ const huggingFace = [
   'llama_rope_llama3',
   'llama_rope_yarn',
   'mistral',
+  'qwen2',
+  'qwen2_sliding',
+  'qwen3',
+  'phi3',
+  'gemma',
   'gemma3_text',
+  'smollm3',
 ]
-const gguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/llama_mixed_quants', 'gguf/gemma3_text']
+const gguf = [
+  'gguf/llama',
+  'gguf/llama_rope_llama3',
+  'gguf/llama_mixed_quants',
+  'gguf/qwen2',
+  'gguf/qwen3',
+  'gguf/phi3',
+  'gguf/gemma3_text',
+]
 
 const temporary: string[] = []
 afterAll(() => temporary.forEach((folder) => rmSync(folder, { recursive: true })))
@@ -63,17 +77,22 @@ describe('golden reference', () => {
 })
 
 describe('golden reference: refused', () => {
-  const golden = readGolden('llama_rope_dynamic')
-  it.skipIf(!golden)('llama_rope_dynamic is refused by the name of its field, in both styles of config', async () => {
-    for (const folder of [golden!.folder, olderConfig(golden!.folder)]) {
-      const compiled = compilePlan(await openCheckpoint(folder))
-      await expect(compiled).rejects.toThrow(/rope_scaling\.(rope_)?type.*"dynamic"/)
-    }
-  })
+  for (const [name, type] of [
+    ['llama_rope_dynamic', 'dynamic'],
+    ['phi3_longrope', 'longrope'],
+  ] as const) {
+    const golden = readGolden(name)
+    it.skipIf(!golden)(`${name} is refused by the name of its field, in both styles of config`, async () => {
+      for (const folder of [golden!.folder, olderConfig(golden!.folder)]) {
+        const compiled = compilePlan(await openCheckpoint(folder))
+        await expect(compiled).rejects.toThrow(new RegExp(`rope_scaling\\.(rope_)?type.*"${type}"`))
+      }
+    })
+  }
 })
 
 describe('golden reference: passes', () => {
-  for (const name of [...huggingFace, 'gguf/llama_mixed_quants', 'gguf/gemma3_text']) {
+  for (const name of [...huggingFace, 'gguf/llama_mixed_quants', 'gguf/phi3', 'gguf/gemma3_text']) {
     const golden = readGolden(name)
     it.skipIf(!golden)(`${name} computes the same fused, as written and decomposed`, async () => {
       const path = name.startsWith('gguf/') ? join(golden!.folder, 'model.gguf') : golden!.folder
