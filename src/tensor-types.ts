@@ -39,6 +39,9 @@ export const tensorTypes = {
   q4_k: row(256, 144, 12, null, 'a8_256'),
   q5_k: row(256, 176, 13, null, 'f32'),
   q6_k: row(256, 210, 14, null, 'a8_256'),
+  iq4_nl: row(32, 18, 20, null, 'f32'),
+  iq4_xs: row(256, 136, 23, null, 'f32'),
+  mxfp4: row(32, 17, 39, null, 'f32'),
   /** Activations as int8: per block of 32 one f32 scale and one i32 sum (native/quant/activations.h). */
   a8_32: row(32, 40, null, null, null),
   /** Activations as int8: per block of 256 one f32 scale, and one i16 sum per 16 values. */

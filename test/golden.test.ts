@@ -26,7 +26,7 @@ const huggingFace = [
   'smollm3',
 ]
 const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/qwen2', 'gguf/qwen3', 'gguf/phi3', 'gguf/gemma3_text']
-const quantizedGguf = ['gguf/llama_mixed_quants']
+const quantizedGguf = ['gguf/llama_mixed_quants', 'gguf/llama_k_quants']
 
 async function withEngine<T>(path: string, run: (engine: NativeEngine, vocabSize: number) => Promise<T>): Promise<T> {
   const plan = await compilePlan(await openCheckpoint(path), { capture: true })

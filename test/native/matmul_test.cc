@@ -22,7 +22,7 @@ using Linear = ops::Linear<Rows, Weight>;
 const TensorType kWeightTypes[] = {TensorType::kF32,  TensorType::kF16,  TensorType::kBf16, TensorType::kQ4_0,
                                    TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1, TensorType::kQ8_0,
                                    TensorType::kQ2_K, TensorType::kQ3_K, TensorType::kQ4_K, TensorType::kQ5_K,
-                                   TensorType::kQ6_K};
+                                   TensorType::kQ6_K, TensorType::kIq4_Nl, TensorType::kIq4_Xs, TensorType::kMxfp4};
 
 // Where a block has f16 scales.
 std::vector<size_t> scale_offsets(TensorType type) {
@@ -36,7 +36,8 @@ std::vector<size_t> scale_offsets(TensorType type) {
     case TensorType::kQ6_K: return {208};
     case TensorType::kF32:
     case TensorType::kF16:
-    case TensorType::kBf16: return {};
+    case TensorType::kBf16:
+    case TensorType::kMxfp4: return {};
     default: return {0};
   }
 }

@@ -43,6 +43,11 @@ function threeBitScale(block: DataView, j: number): number {
   return (low | (((byte(8 + (j & 3)) >> (2 * (j >> 2))) & 3) << 4)) - 32
 }
 
+/** The levels of iq4_nl and iq4_xs. */
+const iq4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]
+/** The values of mxfp4: E2M1 of the OCP Microscaling Formats. */
+const e2m1 = [0, 0.5, 1, 1.5, 2, 3, 4, 6].flatMap((x, i, all) => (i === 7 ? [x, ...all.map((y) => -y)] : [x]))
+
 const decoders: Partial<Record<TensorTypeName, DecodeBlock>> = {
   f32: (block, out) => out(0, block.getFloat32(0, true)),
   f16: (block, out) => out(0, f16(block, 0)),
@@ -93,6 +98,20 @@ const decoders: Partial<Record<TensorTypeName, DecodeBlock>> = {
       const high = (block.getUint8(i & 31) >> (i >> 5)) & 1
       out(i, f16(block, 108) * threeBitScale(block, i >> 4) * ((twoBits(block, 32, i) | (high << 2)) - 4))
     }
+  },
+  iq4_nl: (block, out) => {
+    for (let j = 0; j < 32; j++) out(j, f16(block, 0) * iq4[nibble(block, 2, j)]!)
+  },
+  iq4_xs: (block, out) => {
+    for (let i = 0; i < 256; i++) {
+      const sub = i >> 5
+      const low = (block.getUint8(4 + (sub >> 1)) >> (4 * (sub & 1))) & 15
+      const high = (block.getUint16(2, true) >> (2 * sub)) & 3
+      out(i, f16(block, 0) * ((low | (high << 4)) - 32) * iq4[nibble(block, 8 + 16 * sub, i & 31)]!)
+    }
+  },
+  mxfp4: (block, out) => {
+    for (let j = 0; j < 32; j++) out(j, 2 ** (block.getUint8(0) - 127) * e2m1[nibble(block, 1, j)]!)
   },
   q6_k: (block, out) => {
     for (let half = 0; half < 2; half++) {

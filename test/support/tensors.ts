@@ -52,6 +52,8 @@ const scales: Partial<Record<TensorTypeName, { at: readonly number[]; size: numb
   q4_k: { at: [0, 2], size: 2 ** -9 },
   q5_k: { at: [0, 2], size: 2 ** -10 },
   q6_k: { at: [208], size: 2 ** -11 },
+  iq4_nl: { at: [0], size: 2 ** -7 },
+  iq4_xs: { at: [0], size: 2 ** -12 },
 }
 
 /** Any bits but for the scales: every quant, sub-scale and minimum occurs, -128 too. One dimension or two. */
@@ -64,6 +66,7 @@ export function randomTensor(type: TensorTypeName, shape: readonly number[], see
     if (type === 'f32') view.setFloat32(block, 2 * next() - 1, true)
     else if (type === 'f16') view.setUint16(block, f16Bits(next), true)
     else if (type === 'bf16') view.setUint16(block, (next() < 0.5 ? 0x8000 : 0) | (0x3d00 + Math.floor(0x280 * next())), true)
+    else if (type === 'mxfp4') view.setUint8(block, 122 + Math.floor(4 * next()))
     else for (const at of scales[type]!.at) view.setUint16(block + at, f16Bits(next, scales[type]!.size), true)
   }
   return { type, shape, bytes }

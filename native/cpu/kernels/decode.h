@@ -5,6 +5,9 @@
 #include "quant/bf16.h"
 #include "quant/f16.h"
 #include "quant/f32.h"
+#include "quant/iq4_nl.h"
+#include "quant/iq4_xs.h"
+#include "quant/mxfp4.h"
 #include "quant/q2_k.h"
 #include "quant/q3_k.h"
 #include "quant/q4_0.h"
@@ -54,6 +57,9 @@ inline void decode_values(TensorType type, const std::byte* row, size_t first, s
     case TensorType::kQ4_K: return decode_blocks<quant::Q4_K>(row, first, n, out);
     case TensorType::kQ5_K: return decode_blocks<quant::Q5_K>(row, first, n, out);
     case TensorType::kQ6_K: return decode_blocks<quant::Q6_K>(row, first, n, out);
+    case TensorType::kIq4_Nl: return decode_blocks<quant::Iq4_Nl>(row, first, n, out);
+    case TensorType::kIq4_Xs: return decode_blocks<quant::Iq4_Xs>(row, first, n, out);
+    case TensorType::kMxfp4: return decode_blocks<quant::Mxfp4>(row, first, n, out);
     case TensorType::kI32:
     case TensorType::kA8_32:
     case TensorType::kA8_256:

@@ -1,0 +1,33 @@
+// iq4_xs: 256 values in eight sub-blocks of 32; value = d * (scale - 32) * kIq4Values[q].
+// A sub-block's 6-bit scale has four bits in a nibble of scales_low and two in scales_high; its 16 bytes are as in iq4_nl.
+#pragma once
+
+#include "quant/half.h"
+#include "quant/iq4_nl.h"
+
+namespace infernode::quant {
+
+struct Iq4_Xs {
+  static constexpr size_t kValues = 256;
+  Half d;
+  uint8_t scales_high[2];
+  uint8_t scales_low[4];
+  uint8_t q[128];
+};
+static_assert(sizeof(Iq4_Xs) == 136);
+
+static inline void decode(const Iq4_Xs& block, float* out) {
+  const float d = to_float(block.d);
+  const int high = block.scales_high[0] | block.scales_high[1] << 8;
+  for (size_t sub = 0; sub < 8; sub++) {
+    const int low = block.scales_low[sub / 2] >> sub % 2 * 4 & 15;
+    const float scale = d * static_cast<float>((low | (high >> 2 * sub & 3) << 4) - 32);
+    const uint8_t* q = block.q + 16 * sub;
+    for (size_t i = 0; i < 16; i++) {
+      out[32 * sub + i] = scale * static_cast<float>(kIq4Values[q[i] & 15]);
+      out[32 * sub + i + 16] = scale * static_cast<float>(kIq4Values[q[i] >> 4]);
+    }
+  }
+}
+
+}  // namespace infernode::quant
