@@ -1,7 +1,7 @@
 // Tokenizers against what their reference implementations gave, hostile files, and the streaming detokenizer.
 //
-// Folders: $INFERNODE_TOKENIZERS (default test/fixtures/tokenizers) has small tokenizers with cases; $INFERNODE_VOCABULARIES
-// (default ../shared/tokenizers) has real vocabularies, which are not part of the project.
+// Run in the project's root: test/fixtures/tokenizers has small tokenizers with cases. $INFERNODE_TOKENIZERS (default
+// ../shared/tokenizers) has real vocabularies, which are not part of the project.
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -27,9 +27,9 @@ std::string folder(const char* variable, const char* fallback) {
   return given ? given : fallback;
 }
 
-std::string made_folder() { return folder("INFERNODE_TOKENIZERS", "test/fixtures/tokenizers") + "/made/"; }
-std::string gguf_descriptions() { return folder("INFERNODE_TOKENIZERS", "test/fixtures/tokenizers") + "/gguf/"; }
-std::string vocabularies() { return folder("INFERNODE_VOCABULARIES", "../shared/tokenizers") + "/"; }
+std::string made_folder() { return "test/fixtures/tokenizers/made/"; }
+std::string gguf_descriptions() { return "test/fixtures/tokenizers/gguf/"; }
+std::string vocabularies() { return folder("INFERNODE_TOKENIZERS", "../shared/tokenizers") + "/"; }
 
 std::string read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

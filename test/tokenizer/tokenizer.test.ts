@@ -8,8 +8,11 @@ import type { TokenizerSource } from '../../src/formats/checkpoint.js'
 import { describe as describeTokenizer, Tokenizer } from '../../src/tokenizer/tokenizer.js'
 
 const root = join(import.meta.dirname, '../..')
-const fixtures = process.env.INFERNODE_TOKENIZERS ?? join(root, 'test/fixtures/tokenizers')
-const vocabularies = process.env.INFERNODE_VOCABULARIES ?? join(root, '../shared/tokenizers')
+const fixtures = join(root, 'test/fixtures/tokenizers')
+/** INFERNODE_TOKENIZERS: a folder with `made/<name>/` and real vocabularies, `<name>.gguf` with its `.inp` and `.out`. */
+const asked = process.env.INFERNODE_TOKENIZERS
+const small = join(asked ?? fixtures, 'made')
+const vocabularies = asked ?? join(root, '../shared/tokenizers')
 const models = process.env.INFERNODE_TEST_MODELS ?? join(root, '../shared/models')
 
 interface Case {
@@ -46,10 +49,10 @@ function toUnits(text: string, offsets: readonly [number, number][]): number[] {
 }
 
 describe('tokenizer cases: small tokenizers', () => {
-  for (const name of readdirSync(join(fixtures, 'made')))
+  for (const name of existsSync(small) ? readdirSync(small) : [])
     it(`${name} gives the ids, offsets, texts and pairs of the reference`, async () => {
-      const tokenizer = await Tokenizer.load(fromJson(join(made(name), 'tokenizer.json')))
-      const { cases, pair }: { cases: Case[]; pair: Pair } = json(join(made(name), 'cases.json'))
+      const tokenizer = await Tokenizer.load(fromJson(join(small, name, 'tokenizer.json')))
+      const { cases, pair }: { cases: Case[]; pair: Pair } = json(join(small, name, 'cases.json'))
       expect(cases.length).toBeGreaterThan(40)
       for (const { text, ids, offsets, ids_parsing_specials, ids_with_added, decoded } of cases) {
         const plain = await tokenizer.encode(text, { addSpecial: false, offsets: true })
@@ -73,14 +76,13 @@ describe('tokenizer cases: small tokenizers', () => {
     })
 })
 
-const real = readdirSync(join(fixtures, 'gguf')).map((file) => basename(file, '.json'))
 const pathOf = (name: string) =>
   name === 'gemma3' ? join(models, 'gemma3-270m/gemma-3-270m.gguf') : join(vocabularies, `${name}.gguf`)
 
-describe('tokenizer cases: real vocabularies', () => {
-  for (const name of real) {
+describe('descriptions of real vocabularies', () => {
+  for (const name of readdirSync(join(fixtures, 'gguf')).map((file) => basename(file, '.json'))) {
     if (!existsSync(pathOf(name))) {
-      console.warn(`skipped: there is no ${pathOf(name)}`)
+      console.warn(`SKIPPED: there is no ${pathOf(name)}`)
       continue
     }
     it(`the description of ${name} is the one that the C++ tests use`, async () => {
@@ -88,7 +90,13 @@ describe('tokenizer cases: real vocabularies', () => {
       const vocab = { ...description.vocab, file: basename(pathOf(name)) }
       expect({ ...description, vocab }).toEqual(json(join(fixtures, 'gguf', `${name}.json`)))
     })
-    if (!existsSync(`${pathOf(name)}.inp`)) continue
+  }
+})
+
+describe('tokenizer cases: real vocabularies', () => {
+  const real = existsSync(vocabularies) ? readdirSync(vocabularies).filter((file) => file.endsWith('.gguf.inp')) : []
+  if (real.length === 0) console.warn(`SKIPPED: there are no vocabularies with cases in ${vocabularies}`)
+  for (const name of real.map((file) => basename(file, '.gguf.inp')))
     it(`${name} gives the ids of the reference, and the text back where it can`, async () => {
       const tokenizer = await Tokenizer.load(await fromGguf(pathOf(name)))
       const texts = readFileSync(`${pathOf(name)}.inp`, 'utf8').split('\n__ggml_vocab_test__\n')
@@ -102,7 +110,6 @@ describe('tokenizer cases: real vocabularies', () => {
         if (name !== 'bert-bge') expect(await tokenizer.decode(ids)).toBe(text)
       }
     })
-  }
 
   const gemma = join(models, 'gemma3-270m/reference.json')
   if (existsSync(gemma))
@@ -110,7 +117,7 @@ describe('tokenizer cases: real vocabularies', () => {
       const tokenizer = await Tokenizer.load(await fromGguf(pathOf('gemma3')))
       for (const { prompt, ids } of json(gemma).cases) expect([...(await tokenizer.encode(prompt)).ids], prompt).toEqual(ids)
     })
-  else console.warn(`skipped: there is no ${gemma}`)
+  else console.warn(`SKIPPED: there is no ${gemma}`)
 
   const minilm = join(models, 'minilm')
   if (existsSync(join(minilm, 'reference.json')))
@@ -124,7 +131,7 @@ describe('tokenizer cases: real vocabularies', () => {
         expect(all.length > 256 ? [...all.slice(0, 255), all.at(-1)] : all, text.slice(0, 80)).toEqual(ids)
       }
     })
-  else console.warn(`skipped: there is no ${minilm}/reference.json`)
+  else console.warn(`SKIPPED: there is no ${minilm}/reference.json`)
 })
 
 describe('Tokenizer', () => {
@@ -303,7 +310,7 @@ describe('Tokenizer', () => {
 
   it('reads what the GGUF form of BERT says about the tokens around a text', async () => {
     const path = pathOf('bert-bge')
-    if (!existsSync(path)) return console.warn(`skipped: there is no ${path}`)
+    if (!existsSync(path)) return console.warn(`SKIPPED: there is no ${path}`)
     const tokenizer = await Tokenizer.load(await fromGguf(path))
     const { ids, typeIds } = await tokenizer.encode('Hello, Wörld!', { pair: 'second' })
     expect(tokenizer.pieces(ids).join(' ')).toBe('[CLS] ▁hello ▁, ▁world ▁! [SEP] ▁second [SEP]')
