@@ -89,9 +89,22 @@ Napi::Value find(const Napi::CallbackInfo& info, const Shared& tokenizer) {
   return Napi::Number::New(info.Env(), tokenizer->find(piece));
 }
 
+// Tens of megabytes hang on a small object: V8 is told, so that it collects the object in time.
+void adjust_external_memory(napi_env env, const Tokenizer& tokenizer, int sign) {
+  int64_t total;
+  napi_adjust_external_memory(env, sign * static_cast<int64_t>(tokenizer.memory_bytes()), &total);
+}
+
+void finalize(napi_env env, void* data, void*) {
+  auto* tokenizer = static_cast<Shared*>(data);
+  adjust_external_memory(env, **tokenizer, -1);
+  delete tokenizer;
+}
+
 Napi::Value wrap(Napi::Env env, const Shared& tokenizer) {
   Napi::Object object = Napi::Object::New(env);
-  napi_wrap(env, object, new Shared(tokenizer), [](napi_env, void* data, void*) { delete static_cast<Shared*>(data); }, nullptr, nullptr);
+  napi_wrap(env, object, new Shared(tokenizer), finalize, nullptr, nullptr);
+  adjust_external_memory(env, *tokenizer, 1);
   napi_type_tag_object(env, object, &kTokenizerTag);
   const auto method = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&, const Shared&)) {
     object.Set(name, Napi::Function::New(env, [tokenizer, call](const Napi::CallbackInfo& info) { return call(info, tokenizer); }, name));

@@ -51,6 +51,8 @@ class Tokenizer {
   Result<std::string> decode(const std::vector<int32_t>& ids, bool skip_special) const;
 
   size_t vocab_size() const { return vocabulary_.size(); }
+  // Of the vocabulary, which is most of a tokenizer.
+  size_t memory_bytes() const { return vocabulary_.memory_bytes(); }
   bool has(int32_t id) const { return id >= 0 && static_cast<size_t>(id) < vocabulary_.size(); }
   // A control token; false for ids outside of the vocabulary.
   bool is_special(int32_t id) const { return has(id) && vocabulary_.is_special(id); }

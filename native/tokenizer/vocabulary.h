@@ -34,6 +34,10 @@ struct MergeRule {
 class Vocabulary {
  public:
   size_t size() const { return pieces_.size(); }
+  size_t memory_bytes() const {
+    return text_.size() + bytes_text_.size() + sizeof(Slice) * (pieces_.size() + bytes_.size() + first_bytes_.size()) +
+           kinds_.size() + sizeof(double) * scores_.size() + sizeof(uint32_t) * slots_.size();
+  }
   std::string_view piece(int32_t id) const { return slice(text_, pieces_[static_cast<size_t>(id)]); }
   // What the token stands for in a text; at the start of a text that may be something else.
   std::string_view bytes(int32_t id) const { return slice(bytes_text_, bytes_[static_cast<size_t>(id)]); }
