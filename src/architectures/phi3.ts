@@ -9,10 +9,14 @@ import { configFields } from './config-fields.js'
  */
 export const phi3 = architecture({
   modelTypes: ['phi3'],
-  readConfig: (checkpoint) => {
-    // LongRoPE's factor for attention, which some converters write without its type.
-    if (checkpoint.format === 'gguf') configFields(checkpoint).expectNeutral('rope.scaling.attn_factor', 1, [0])
-    return readDecoderConfig(checkpoint, { window: 'everyLayer', normEps: 1e-5, contextLength: 4096 })
+  async readConfig(checkpoint) {
+    const fields = configFields(checkpoint)
+    const config = await readDecoderConfig(checkpoint, { window: 'everyLayer', normEps: 1e-5, contextLength: 4096 })
+    if (fields.from === 'hf') return config
+    // LongRoPE's factor for attention, which converters write without its type.
+    fields.expectNeutral('rope.scaling.attn_factor', 1, [0])
+    // The first converter left the window out; both published models with 4096 positions have the same one.
+    return fields.raw('window') === undefined && config.contextLength === 4096 ? { ...config, window: 2047 } : config
   },
   build(g, c: DecoderConfig) {
     let x = g.embedding('model.embed_tokens', g.tokens, c.dim)             // [T, D]

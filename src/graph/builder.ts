@@ -104,14 +104,14 @@ export class GraphBuilder {
   }
 
   /**
-   * x · `<name>.weight`ᵀ (+ `<name>.bias`): [T, out]. Default: no bias. `rows`: only `out` rows of a larger matrix, in place,
-   * and of its bias.
+   * x · `<name>.weight`ᵀ (+ `<name>.bias`): [T, out]. Default: no bias. `rows`: only `out` rows of a larger matrix and of its
+   * bias, in place.
    */
   linear(name: string, x: Value, out: number, { bias = false, rows }: { bias?: HasBias; rows?: RowsOfMatrix } = {}): Value {
     const { tensors } = this.#drawing.checkpoint
     const weight = this.#tensor(`${name}.weight`, [out, x.width], rows)
     const biased = bias === true || (bias === 'optional' && tensors.has(`${this.#prefix}${name}.bias`))
-    const weights: Operands = biased ? { weight: [weight], bias: [this.#tensor(`${name}.bias`, [out], rows)] } : { weight: [weight] }
+    const weights: Operands = { weight: [weight], ...(biased && { bias: [this.#tensor(`${name}.bias`, [out], rows)] }) }
     return this.#step('linear', name, { x: [x.id] }, weights, { epilogue: 'none' })
   }
 
@@ -244,6 +244,9 @@ export class GraphBuilder {
       throw new InfernodeError('TENSOR_SHAPE', full, checkpoint.path, shape.join(', '), tensor.shape.join(', '))
     }
     if (known !== undefined) return known
+    if (rows && rows.from + part[0]! > rows.of) {
+      throw new InfernodeError('SHAPE_MISMATCH', full, 'rows', `at most ${rows.of}`, `${rows.from} + ${part[0]!}`)
+    }
     const whole = placed(tensor, checkpoint)
     const skipped = (rows?.from ?? 0) * part.slice(1).reduce((a, b) => a * b, 1)
     weights.push({ ...whole, shape: part, offset: whole.offset + rowBytes(whole.type, skipped) })

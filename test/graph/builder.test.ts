@@ -49,6 +49,23 @@ describe('GraphBuilder', () => {
     g.linear('model.embed_tokens', g.embedding('model.embed_tokens', g.tokens, 64), 50)
     expect(g.finish().weights).toHaveLength(1)
   })
+  it('takes some rows of a matrix and of its bias in place, the same ones once', () => {
+    const g = new GraphBuilder(checkpoint)
+    const layer = g.at('model.layers.0')
+    const x = g.embedding('model.embed_tokens', g.tokens, 64)
+    const part = (from: number, n: number) => layer.linear('proj', x, n, { bias: true, rows: { from, of: 32 } })
+    expect(() => part(25, 8)).toThrow(expect.objectContaining({ code: 'SHAPE_MISMATCH' }))
+    expect([part(0, 24).width, part(24, 8).width, part(24, 8).width]).toEqual([24, 8, 8])
+    const { weights } = g.finish()
+    const [matrix, bias] = ['weight', 'bias'].map((name) => checkpoint.tensors.get(`model.layers.0.proj.${name}`)!.offset)
+    expect(weights.slice(1).map((weight) => 'offset' in weight && [weight.offset, weight.shape])).toEqual([
+      [matrix, [24, 64]],
+      [bias, [24]],
+      [matrix! + 24 * 64 * 2, [8, 64]],
+      [bias! + 24 * 4, [8]],
+    ])
+    expect(unusedTensors(checkpoint, g.finish())).not.toContain('model.layers.0.proj.weight')
+  })
   it('shares the table of one rope', () => {
     const g = new GraphBuilder(checkpoint)
     const rope = { name: 'rope', frequencies: [1, 0.1], scale: 1, pairing: 'half', headDim: 4 } as const
