@@ -244,28 +244,39 @@ export class Generate implements AsyncIterable<Piece> {
   readonly #logprobs: boolean
   readonly #pieces: Piece[] = []
   #request: number | undefined
+  /** Nobody wants it any more; a request that comes to be later is cancelled at once. */
+  #left = false
   #outcome: Outcome | undefined
   #iterated = false
   #wake: (() => void)[] = []
   #results: Promise<unknown>[] = []
   #stopListening: () => void = () => {}
 
-  /** @internal Made by `model.generate()`. */
-  constructor(engine: NativeEngine, request: NativeRequest, signal?: AbortSignal) {
+  /** @internal Made by `model.generate()` and `model.chat()`, which has a prompt only later. */
+  constructor(engine: NativeEngine, request: NativeRequest, signal?: AbortSignal, prompt?: Promise<Int32Array>) {
     this.#engine = engine
     this.#logprobs = request.logprobs >= 0
     this.seed = request.seed
     if (signal?.aborted) this.#fail(aborted('The generation', signal), true)
-    else this.#submit(request, signal)
+    else if (!prompt) this.#submit(request)
+    if (signal && !this.#outcome) this.#listen(signal)
+    prompt?.then(
+      (ids) => this.#submit({ ...request, prompt: ids }),
+      (cause: unknown) => this.#fail(cause, false),
+    )
   }
 
-  #submit(request: NativeRequest, signal: AbortSignal | undefined): void {
+  #submit(request: NativeRequest): void {
+    if (this.#outcome) return
     try {
       this.#request = this.#engine.submit(request, (events) => this.#receive(events))
+      if (this.#left) this.#cancel()
     } catch (cause) {
       this.#fail(toInfernodeError(cause), false)
     }
-    if (this.#outcome || !signal) return
+  }
+
+  #listen(signal: AbortSignal): void {
     const onAbort = (): void => {
       this.#cancel()
       this.#fail(aborted('The generation', signal), true)
@@ -312,6 +323,7 @@ export class Generate implements AsyncIterable<Piece> {
   }
 
   #cancel(): void {
+    this.#left = true
     if (this.#request !== undefined) this.#engine.cancel(this.#request)
   }
 

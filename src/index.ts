@@ -1,6 +1,7 @@
 /** infernode's public API. */
 export { Model } from './model.js'
 export type {
+  ChatOptions,
   DecodeOptions,
   EncodeOptions,
   KvType,
@@ -12,6 +13,7 @@ export type {
   ScoreOptions,
   TokenInText,
 } from './model.js'
+export type { ChatMessage, TextPart, ToolCall } from './chat/messages.js'
 export { Generate } from './generate.js'
 export type { GenerateOptions, GenerateResult, Piece, Prompt, Timings, TokenLogprob } from './generate.js'
 export { errorCodes, InfernodeError } from './errors.js'

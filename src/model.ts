@@ -2,6 +2,8 @@
 // For users whose `lib` is older than Symbol.asyncDispose.
 /// <reference lib="esnext.disposable" preserve="true" />
 import { join } from 'node:path'
+import { checkMessages, type ChatMessage, plainCopy } from './chat/messages.js'
+import { ChatPrompts } from './chat/prompt.js'
 import { InfernodeError } from './errors.js'
 import { openCheckpoint } from './formats/index.js'
 import type { Checkpoint } from './formats/checkpoint.js'
@@ -17,8 +19,10 @@ import {
   checkOptions,
   integer,
   invalid,
+  listOf,
   nonEmptyString,
   oneOf,
+  type Rule,
   type Rules,
 } from './options.js'
 import { askedIsa } from './runtime.js'
@@ -133,6 +137,20 @@ export interface Score {
   readonly perplexity: number
 }
 
+/** How to answer a conversation: what generate() takes but for control tokens, and what the template wants to know. */
+export interface ChatOptions extends Omit<GenerateOptions, 'addSpecial' | 'parseSpecial'> {
+  /** Tools that the model may call, as JSON schemas of functions; templates differ in what they make of them. */
+  tools?: readonly object[]
+  /** Documents for templates that know them. */
+  documents?: readonly object[]
+  /** Variables of the template, by their names there: `{ enable_thinking: false }`. Plain data; always text, never control tokens. */
+  templateVariables?: Readonly<Record<string, unknown>>
+  /** End the prompt where the assistant's answer begins. Default true. */
+  addGenerationPrompt?: boolean
+  /** A Jinja template instead of the checkpoint's. */
+  chatTemplate?: string
+}
+
 /** The checkpoint in the package: a small model that tells fairy tales. */
 export const embeddedModel = join(packageRoot, 'models', 'fairytale-q8_0.gguf')
 
@@ -158,12 +176,26 @@ const encodeRules: Rules<EncodeOptions> = { addSpecial: boolean, parseSpecial: b
 const decodeRules: Rules<DecodeOptions> = { skipSpecial: boolean }
 const scoreRules: Rules<ScoreOptions> = { ...encodeRules, signal: abortSignal }
 
+const plainObject: Rule = {
+  expected: 'an object',
+  accepts: (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+}
+/** The rest is checked as options of generate(). */
+const chatRules: Rules<Omit<ChatOptions, keyof GenerateOptions>> = {
+  tools: listOf(plainObject, 'such objects'),
+  documents: listOf(plainObject, 'such objects'),
+  templateVariables: plainObject,
+  addGenerationPrompt: boolean,
+  chatTemplate: nonEmptyString,
+}
+
 /** What load() gathered; a Model owns it from then on. */
 interface Parts {
   readonly engine: NativeEngine
   readonly tokenizer: Tokenizer | null
   readonly info: ModelInfo
   readonly limits: ModelLimits
+  readonly prompts: ChatPrompts | null
 }
 
 export class Model {
@@ -172,9 +204,11 @@ export class Model {
   readonly #engine: NativeEngine
   readonly #tokenizer: Tokenizer | null
   readonly #limits: ModelLimits
+  readonly #prompts: ChatPrompts | null
   #disposed: Promise<void> | undefined
 
-  private constructor({ engine, tokenizer, info, limits }: Parts) {
+  private constructor({ engine, tokenizer, info, limits, prompts }: Parts) {
+    this.#prompts = prompts
     this.#engine = engine
     this.#tokenizer = tokenizer
     this.#limits = limits
@@ -217,7 +251,8 @@ export class Model {
       stage('ready', 1)
       const info = await describeModel(checkpoint, plan, settings)
       const { vocabSize, contextLength } = info
-      return new Model({ engine, tokenizer, info, limits: { vocabSize, contextLength, generation: checkpoint.generation } })
+      const limits = { vocabSize, contextLength, generation: checkpoint.generation }
+      return new Model({ engine, tokenizer, info, limits, prompts: tokenizer && new ChatPrompts(checkpoint, tokenizer) })
     } catch (cause) {
       await engine.dispose()
       throw cause
@@ -235,6 +270,41 @@ export class Model {
     const { request, signal } = toRequest(prompt, options, this.#limits)
     if (request.stop.length > 0) this.#needTokenizer()
     return new Generate(engine, request, signal)
+  }
+
+  /**
+   * Answers a conversation: the checkpoint's chat template makes the prompt of it. Returns at once, like generate(). What is in
+   * messages, tools and variables stays text, also where it spells a control token. The answer ends at the checkpoint's
+   * end-of-text tokens and at those that end a turn in its template.
+   * @throws CHAT_TEMPLATE_MISSING for a base model, UNKNOWN_OPTION, INVALID_ARGUMENT, TOKEN_UNKNOWN, TOKENIZER_MISSING, DISPOSED;
+   * the Generate reports CHAT_TEMPLATE_INVALID
+   */
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): Generate {
+    const engine = this.#live()
+    this.#needTokenizer()
+    const prompts = this.#prompts!
+    if (typeof options !== 'object' || options === null) throw invalid('options', 'an object', options)
+    const forTemplate: Record<string, unknown> = {}
+    const forGenerate: Record<string, unknown> = {}
+    for (const [name, value] of Object.entries(options)) {
+      ;(Object.hasOwn(chatRules, name) ? forTemplate : forGenerate)[name] = value
+    }
+    for (const name of ['addSpecial', 'parseSpecial']) {
+      if (name in forGenerate) throw new InfernodeError('UNKNOWN_OPTION', name, '')
+    }
+    const given = checkOptions(forTemplate as Omit<ChatOptions, keyof GenerateOptions>, chatRules)
+    const template = prompts.template(given.chatTemplate)
+    const conversation = {
+      messages: checkMessages(messages),
+      tools: plainCopy(given.tools ?? null, 'tools') as unknown[] | null,
+      documents: plainCopy(given.documents ?? null, 'documents') as unknown[] | null,
+      templateVariables: plainCopy(given.templateVariables ?? {}, 'templateVariables') as Record<string, unknown>,
+      addGenerationPrompt: given.addGenerationPrompt ?? true,
+      chatTemplate: given.chatTemplate,
+    }
+    const { request, signal } = toRequest([], forGenerate, this.#limits)
+    request.stopTokens = [...new Set([...request.stopTokens, ...prompts.endTokens(template)])]
+    return new Generate(engine, request, signal, prompts.encode(conversation).then((ids) => toIds(ids, 'prompt', this.#limits)))
   }
 
   /**

@@ -1,5 +1,6 @@
-/** Runs a chat template: @huggingface/jinja, with what it does differently from Python's Jinja put right. Synchronous, unbounded. */
+/** Runs a chat template: @huggingface/jinja, with what it does differently from Python's Jinja put right, within a Budget. */
 import * as library from '@huggingface/jinja'
+import { Budget } from './budget.js'
 
 /** What we use of the library. Its own declarations import files without extensions, which TypeScript does not find for ES modules. */
 interface Value {
@@ -25,22 +26,28 @@ interface Library {
 const { Environment, Interpreter, tokenize, parse } = library as unknown as Library
 
 /** A template, ready to render. */
-export type Program = Node
+export interface Program {
+  readonly nodes: Node
+  readonly length: number
+}
 
 /** A compiled template may be rendered any number of times. */
 export function compileTemplate(source: string): Program {
   // As transformers sets Jinja up.
-  return parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))
+  return { nodes: parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })), length: source.length }
 }
 
 /**
  * The text of a conversation. `variables` are plain data, by the names that templates use (messages, tools, bos_token, …).
- * Throws what the template raises, and the interpreter's own errors.
+ * Throws what the template raises, the interpreter's own errors, and where time or room for it ends.
  */
 export function renderTemplate(program: Program, variables: Readonly<Record<string, unknown>>): string {
   const environment = new Environment()
   for (const [name, value] of Object.entries({ ...globals, ...variables })) environment.set(name, value)
-  return String(new TemplateInterpreter(environment).run(program).value)
+  const budget = new Budget(program.length + JSON.stringify(variables).length)
+  const text = new TemplateInterpreter(environment, budget).run(program.nodes)
+  budget.made(text, false)
+  return String(text.value)
 }
 
 const globals: Readonly<Record<string, unknown>> = {
@@ -61,7 +68,7 @@ const globals: Readonly<Record<string, unknown>> = {
 function range(first: number, second?: number, step = 1): number[] {
   const [start, stop] = second === undefined || second === null ? [0, first] : [first, second]
   const length = Math.max(0, Math.ceil((stop - start) / step))
-  if (!Number.isFinite(length) || length > 1_000_000) throw new Error(`range() of ${length} numbers`)
+  if (!Number.isFinite(length) || length > 200_000) throw new Error(`range() of ${length} numbers`)
   return Array.from({ length }, (_, i) => start + i * step)
 }
 
@@ -112,7 +119,29 @@ export function strftime(date: Date, format: string): string {
 }
 
 const onUndefinedText = new Set(['trim', 'upper', 'lower', 'title', 'capitalize', 'replace', 'indent', 'string'])
+/** Filters whose arguments say how much they make; others want theirs as they were written. */
+const amplifying = new Set(['indent', 'tojson', 'join', 'replace'])
 const onMissingList = new Set(['selectattr', 'rejectattr', 'select', 'reject', 'map'])
+
+/** Nodes whose values are new. Computed ones and variables have been counted before. */
+const makes = new Set([
+  'ArrayLiteral',
+  'BinaryExpression',
+  'CallExpression',
+  'FilterExpression',
+  'FilterStatement',
+  'For',
+  'ObjectLiteral',
+  'TupleLiteral',
+])
+
+/** How often `part` is in `text`; the empty one is around every character. */
+function count(text: string, part: string): number {
+  if (part === '') return text.length + 1
+  let found = 0
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) found++
+  return found
+}
 
 /**
  * Where the library and Python's Jinja part, Python's way counts: templates were written and tested with that. An already
@@ -121,9 +150,27 @@ const onMissingList = new Set(['selectattr', 'rejectattr', 'select', 'reject', '
 class TemplateInterpreter extends Interpreter {
   /** Text that `|safe` has marked. Joining it with other text escapes the other for HTML. */
   readonly #safe = new WeakSet<object>()
+  readonly #budget: Budget
+
+  constructor(environment: Environment, budget: Budget) {
+    super(environment)
+    this.#budget = budget
+  }
 
   override evaluate(statement: Node | undefined, environment: Environment): Value {
+    this.#budget.step()
+    const result = this.#evaluate(statement, environment)
+    const type = statement?.type ?? ''
+    if (makes.has(type)) this.#budget.made(result, type !== 'BinaryExpression')
+    return result
+  }
+
+  #evaluate(statement: Node | undefined, environment: Environment): Value {
     switch (statement?.type) {
+      case 'CallExpression':
+        return this.#call(statement as CallNode, environment)
+      case 'Set':
+        return this.#set(statement as SetNode, environment)
       case 'Computed':
         return (statement as Computed).value
       case 'FilterExpression':
@@ -143,11 +190,68 @@ class TemplateInterpreter extends Interpreter {
     const missing = operand.type === 'UndefinedValue'
     if (missing && onUndefinedText.has(name)) operand = toValue('')
     if ((missing || operand.type === 'NullValue') && onMissingList.has(name)) operand = toValue([])
-    const result = super.evaluate({ ...node, operand: computed(operand) } as Node, environment)
+    const call = node.filter.type === 'CallExpression' && amplifying.has(name) ? this.#arguments(node.filter as CallNode, environment) : undefined
+    this.#check(name, operand, call?.values ?? [])
+    const result = super.evaluate({ ...node, operand: computed(operand), filter: call?.node ?? node.filter } as Node, environment)
     if (name !== 'safe' || result.type !== 'StringValue') return result
     const marked = toValue(result.value)
     this.#safe.add(marked)
     return marked
+  }
+
+  #call(node: CallNode, environment: Environment): Value {
+    const callee = node.callee as MemberNode
+    if (callee.type !== 'MemberExpression' || callee.computed) return super.evaluate(node, environment)
+    const receiver = this.evaluate(callee.object, environment)
+    const call = this.#arguments(node, environment)
+    this.#check(callee.property.value, receiver, call.values)
+    return super.evaluate({ ...call.node, callee: { ...callee, object: computed(receiver) } } as Node, environment)
+  }
+
+  /** The call with its arguments computed. */
+  #arguments(node: CallNode, environment: Environment): { node: CallNode; values: Value[] } {
+    const values: Value[] = []
+    const compute = (argument: Node): Computed => {
+      const value = this.evaluate(argument, environment)
+      values.push(value)
+      return computed(value)
+    }
+    const args = node.args.map((argument) => {
+      if (argument.type === 'SpreadExpression' || argument.type === 'KeywordSpreadExpression') {
+        const spread = argument as SpreadNode
+        const value = this.evaluate(spread.argument, environment)
+        values.push(...((value.value instanceof Map ? [...value.value.values()] : value.value) as Value[]))
+        return { ...spread, argument: computed(value) }
+      }
+      if (argument.type !== 'KeywordArgumentExpression') return compute(argument)
+      return { ...argument, value: compute((argument as KeywordNode).value) }
+    })
+    return { node: { ...node, args }, values }
+  }
+
+  /** Refuses what would make much of little in one go, where no step could stop it. */
+  #check(name: string, { value }: Value, args: readonly Value[]): void {
+    const budget = this.#budget
+    const texts = args.map((argument) => argument.value).filter((argument) => typeof argument === 'string')
+    if (name === 'indent' || name === 'tojson') {
+      if (args.some((argument) => Number(argument.value) > 100)) throw new Error(`${name} by more than 100 spaces`)
+      if (texts.some((text) => text.length > 100)) throw new Error(`${name} by more than 100 characters`)
+    } else if (name === 'join' && Array.isArray(value)) {
+      budget.text(value.length * (texts[0]?.length ?? 0))
+    } else if (typeof value === 'string' && name === 'replace') {
+      budget.text(value.length + count(value, texts[0] ?? '') * (texts[1]?.length ?? 0))
+    } else if (typeof value === 'string' && name === 'split') {
+      // Without a separator it splits at white space.
+      budget.items(texts[0] === undefined ? value.length / 2 : count(value, texts[0]))
+    } else if (typeof value === 'string' && name === 'list') budget.items(value.length)
+  }
+
+  /** `set namespace.name = …` */
+  #set(node: SetNode, environment: Environment): Value {
+    if (node.assignee.type !== 'MemberExpression' || !node.value) return super.evaluate(node, environment)
+    const value = this.evaluate(node.value, environment)
+    if (value.type === 'NamespaceValue') throw new Error('a namespace within another namespace')
+    return super.evaluate({ ...node, value: computed(value) } as Node, environment)
   }
 
   #binary(node: BinaryNode, environment: Environment): Value {
@@ -180,18 +284,22 @@ class TemplateInterpreter extends Interpreter {
 
   /** Pairs may be tuples, of which the library does not take loop variables. */
   #for(node: ForNode, environment: Environment): Value {
-    if (node.loopvar.type !== 'TupleLiteral') return super.evaluate(node, environment)
     const withCondition = node.iterable.type === 'SelectExpression'
     const list = this.evaluate(withCondition ? node.iterable.lhs : node.iterable, environment)
-    if (list.type !== 'ArrayValue') return super.evaluate(node, environment)
+    const given = (over: Value): Node => {
+      return { ...node, iterable: withCondition ? { ...node.iterable, lhs: computed(over) } : computed(over) } as Node
+    }
+    const length = Array.isArray(list.value) ? list.value.length : list.value instanceof Map ? list.value.size : 0
+    if (node.loopvar.type !== 'TupleLiteral' || list.type !== 'ArrayValue') {
+      return this.#budget.loop(length, () => super.evaluate(given(list), environment))
+    }
     const items = toValue([])
     for (const item of list.value as Value[]) {
       const pair = item.type === 'TupleValue' ? toValue([]) : item
       if (pair !== item) (pair.value as Value[]).push(...(item.value as Value[]))
       ;(items.value as Value[]).push(pair)
     }
-    const iterable = withCondition ? { ...node.iterable, lhs: computed(items) } : computed(items)
-    return super.evaluate({ ...node, iterable } as Node, environment)
+    return this.#budget.loop(length, () => super.evaluate(given(items), environment))
   }
 }
 
@@ -202,7 +310,26 @@ interface Computed extends Node {
 }
 interface FilterNode extends Node {
   readonly operand: Node
-  readonly filter: { readonly type: string; readonly value?: string; readonly callee?: { readonly value?: string } }
+  readonly filter: Node & { readonly value?: string; readonly callee?: { readonly value?: string } }
+}
+interface CallNode extends Node {
+  readonly callee: Node & { readonly value?: string }
+  readonly args: readonly Node[]
+}
+interface MemberNode extends Node {
+  readonly object: Node
+  readonly property: { readonly value: string }
+  readonly computed: boolean
+}
+interface SpreadNode extends Node {
+  readonly argument: Node
+}
+interface KeywordNode extends Node {
+  readonly value: Node
+}
+interface SetNode extends Node {
+  readonly assignee: Node
+  readonly value: Node | null
 }
 interface BinaryNode extends Node {
   readonly operator: { readonly value: string }

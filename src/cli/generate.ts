@@ -1,9 +1,10 @@
 /** `infernode generate`: streams text to stdout, says on stderr how it was made. */
 import type { Command } from 'commander'
-import type { GenerateOptions, GenerateResult } from '../index.js'
+import type { GenerateOptions } from '../index.js'
 import { loadModel, modelLine, type ModelFlags, withModelOptions } from './load.js'
+import { samplingOptions, speedLine, withSamplingOptions } from './sampling.js'
 import { readTextArgument } from './stdin.js'
-import { bias, ids, interruption, jsonOption, list, number, remark, UsageError, write, writeJson } from './terminal.js'
+import { interruption, jsonOption, number, remark, UsageError, write, writeJson } from './terminal.js'
 
 type Flags = ModelFlags & Omit<GenerateOptions, 'signal'> & { json?: boolean; quiet?: boolean }
 
@@ -19,24 +20,10 @@ Examples:
   $ infernode generate --json --logprobs 3 "Once" | jq .logprobs[0]`
 
 export function addGenerate(program: Command): void {
-  withModelOptions(program.command('generate'))
+  withSamplingOptions(withModelOptions(program.command('generate')))
     .summary('continue a text')
     .description('Continues a text: it goes to stdout as it is made; one line about model, machine and speed to stderr.')
     .argument('<prompt>', 'the text to continue; "-" reads it from stdin')
-    .option('-n, --max-tokens <n>', 'most tokens to generate (default: 256)', number)
-    .option('-t, --temperature <x>', 'divides the logits; 0: greedy', number)
-    .option('--top-k <n>', 'sample among the n likeliest tokens; 0: all', number)
-    .option('--top-p <x>', 'sample among the likeliest tokens with this probability together; 1: all', number)
-    .option('--min-p <x>', "drop tokens below this share of the likeliest one's probability; 0: none", number)
-    .option('--typical-p <x>', 'sample among the most typical tokens with this probability together; 1: all', number)
-    .option('--repetition-penalty <x>', 'divides the logits of tokens that occurred; 1: none', number)
-    .option('--presence-penalty <x>', 'subtracted from the logits of tokens that occurred', number)
-    .option('--frequency-penalty <x>', 'subtracted for each time that a token occurred', number)
-    .option('--penalty-window <n>', 'how many of the latest tokens the penalties look at; 0: all', number)
-    .option('--logit-bias <id=bias>', "added to a token's logit; repeatable; -Infinity forbids it", bias)
-    .option('--seed <n>', 'the same seed gives the same text (default: chosen, and told on stderr)', number)
-    .option('--stop <text>', 'end before this text; repeatable', list)
-    .option('--stop-tokens <ids>', 'end at one of these token ids, separated by commas', ids)
     .option('--logprobs <n>', 'with --json: log-probabilities, and those of the n likeliest tokens', number)
     .option('--echo', 'print the prompt too')
     .option('--no-add-special', 'do not add a beginning-of-text token')
@@ -67,15 +54,4 @@ async function generate(prompt: string, flags: Flags): Promise<void> {
   } finally {
     await model.dispose()
   }
-}
-
-/** The flags that are options of model.generate(), by the same names. */
-function samplingOptions(flags: Flags): GenerateOptions {
-  const { model, threads, isa, kvType, context, cacheTokens, mmap, json, quiet, ...sampling } = flags
-  return sampling
-}
-
-function speedLine({ usage, timings }: GenerateResult): string {
-  const prompt = `prompt ${usage.promptTokens} tokens at ${timings.promptTokensPerSecond.toFixed(1)} tokens/s`
-  return `${prompt} · generation ${usage.completionTokens} tokens at ${timings.tokensPerSecond.toFixed(1)} tokens/s`
 }

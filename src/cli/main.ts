@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { addBench } from './bench.js'
+import { addChat } from './chat.js'
 import { addGenerate } from './generate.js'
 import { addInfo } from './info.js'
 import { addInspect } from './inspect.js'
@@ -16,6 +17,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C.
 Examples:
   $ infernode generate "Once upon a time"                     a story, from the small model in the package
   $ infernode generate --model path/to/model.gguf "Dear Sir"   any GGUF file, or a Hugging Face folder
+  $ infernode chat --model path/to/instruct.gguf               a conversation
   $ infernode inspect --model path/to/model.gguf --graph plan.html
   $ infernode help generate                                   all options of a command`
 
@@ -27,7 +29,7 @@ function makeProgram(): Command {
     .addHelpText('after', help)
     .showHelpAfterError('(--help tells more)')
     .exitOverride()
-  for (const add of [addGenerate, addInspect, addTokenize, addPerplexity, addBench, addInfo]) add(program)
+  for (const add of [addGenerate, addChat, addInspect, addTokenize, addPerplexity, addBench, addInfo]) add(program)
   for (const command of program.commands) command.exitOverride().showHelpAfterError('(--help tells more)')
   return program
 }

@@ -10,11 +10,20 @@ export class UsageError extends Error {}
 /** Aborted by Ctrl-C: generation leaves the batch, the command ends with 130. A second Ctrl-C ends the process at once. */
 export const interruption = new AbortController()
 
+let onTurn: (() => void) | undefined
+
 export function listenForInterruption(): void {
   process.on('SIGINT', () => {
     if (interruption.signal.aborted) process.exit(exitCodes.interrupted)
-    interruption.abort(new Error('interrupted'))
+    if (onTurn) onTurn()
+    else interruption.abort(new Error('interrupted'))
   })
+}
+
+/** Ctrl-C calls `stop` instead, until the returned function is called. */
+export function listenForTurns(stop: () => void): () => void {
+  onTurn = stop
+  return () => (onTurn = undefined)
 }
 
 /** `head` and the like close our output early; that is no error of ours, and there is nothing left to do. */
