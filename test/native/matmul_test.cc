@@ -84,6 +84,7 @@ struct WeightMatrix {
         }
         const float x = normal(random);
         const quant::Half half = quant::to_half(x);
+        if (type == TensorType::kMxfp4) data[at] = static_cast<std::byte>(120 + random() % 8);  // near 1
         if (type == TensorType::kF32) std::memcpy(data + at, &x, 4);
         if (type == TensorType::kF16) std::memcpy(data + at, &half, 2);
         if (type == TensorType::kBf16) std::memcpy(data + at, reinterpret_cast<const std::byte*>(&x) + 2, 2);
