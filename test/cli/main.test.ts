@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { ggufWithTemplate } from '../support/chat-checkpoint.js'
 import { folderForTest } from '../support/models.js'
 
 const main = join(import.meta.dirname, '../../dist/cli/main.js')
@@ -40,7 +41,7 @@ describe('infernode', () => {
   it('prints help with examples and its version', async () => {
     const help = await infernode(['--help'])
     expect(help).toMatchObject({ code: 0, stderr: '' })
-    for (const word of ['generate', 'inspect', 'tokenize', 'perplexity', 'bench', 'info', 'Examples:', 'Exit codes:'])
+    for (const word of ['generate', 'chat', 'inspect', 'tokenize', 'perplexity', 'bench', 'info', 'Examples:', 'Exit codes:'])
       expect(help.stdout).toContain(word)
     const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8')) as {
       version: string
@@ -48,7 +49,7 @@ describe('infernode', () => {
     expect((await infernode(['--version'])).stdout.trim()).toBe(version)
   })
 
-  it.each(['generate', 'inspect', 'tokenize', 'perplexity', 'bench', 'info'])('explains %s with examples', async (command) => {
+  it.each(['generate', 'chat', 'inspect', 'tokenize', 'perplexity', 'bench', 'info'])('explains %s with examples', async (command) => {
     const { code, stdout } = await infernode([command, '--help'])
     expect(code).toBe(0)
     expect(stdout).toContain('Examples:')
@@ -149,6 +150,64 @@ describe('infernode generate', () => {
     const code = await new Promise((resolve) => child.on('close', resolve))
     expect(code).toBe(0)
     expect(stderr).not.toContain('EPIPE')
+  })
+})
+
+describe('infernode chat', () => {
+  const options = ['--temperature', '0', '--max-tokens', '6']
+
+  it('answers one line of stdin after the other, and keeps the conversation', async () => {
+    const model = await ggufWithTemplate()
+    const run = (stdin: string, more: string[] = []): Promise<Run> =>
+      infernode(['chat', '--model', model, '--quiet', ...options, ...more], { stdin })
+    const [one, two, again, other] = await Promise.all([
+      run('A tale of a king\n'),
+      run('A tale of a king\n\nAnd of a queen\n'),
+      run('A tale of a king\n/clear\nA tale of a king'),
+      run('A tale of a king\n/exit\nAnd of a queen\n', ['--system', 'Be sad.']),
+    ])
+    expect(one).toMatchObject({ code: 0, stderr: '' })
+    expect(one.stdout).toMatch(/^.+\n$/s)
+    expect(two.stdout.startsWith(one.stdout)).toBe(true)
+    expect(two.stdout.length).toBeGreaterThan(one.stdout.length)
+    expect(again.stdout).toBe(one.stdout + one.stdout)
+    expect(other.code).toBe(0)
+    expect(other.stdout).not.toBe(one.stdout)
+  })
+
+  it('shows model and speed on stderr, takes a template and its variables', async () => {
+    const template = '{{ who }}: {{ messages[-1].content }}'
+    const args = ['chat', ...options, '--template', template, '--var', 'who=King']
+    const { code, stderr } = await infernode(args, { stdin: 'Hello' })
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/fairytale.*\n.*tokens\/s/)
+    expect((await infernode(['chat', '--var', 'x', '--template', 'x'])).code).toBe(2)
+  })
+
+  it('says what to do about a base model', async () => {
+    const { code, stdout, stderr } = await infernode(['chat'], { stdin: 'Hello' })
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toContain('[CHAT_TEMPLATE_MISSING]')
+  })
+
+  it.skipIf(process.platform === 'win32')('stops an answer on Ctrl-C and leaves on the second', async () => {
+    const model = await ggufWithTemplate()
+    const args = ['chat', '--model', model, '--quiet', '--threads', '1', '--max-tokens', '450', '--logit-bias', '0=-Infinity']
+    const child = start(args, { INFERNODE_ISA: 'scalar' })
+    const run = finished(child)
+    child.stdin!.write('Once\n')
+    await new Promise((resolve) => child.stdout!.once('data', resolve))
+    child.kill('SIGINT')
+    // The answer's line ends, and the next turn is answered.
+    await new Promise<void>((resolve) => {
+      child.stdout!.on('data', (text: string) => text.endsWith('\n') && resolve())
+    })
+    child.stdin!.write('Twice\n')
+    await new Promise((resolve) => child.stdout!.once('data', resolve))
+    child.kill('SIGINT')
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    child.kill('SIGINT')
+    expect((await run).code).toBe(130)
   })
 })
 
