@@ -2,7 +2,7 @@
 import * as library from '@huggingface/jinja'
 import { Budget } from './budget.js'
 
-/** What we use of the library. Its own declarations import files without extensions, which TypeScript does not find for ES modules. */
+/** What we use of the library. Its declarations import files without extensions, which TypeScript does not find in ES modules. */
 interface Value {
   readonly type: string
   readonly value: unknown
@@ -88,7 +88,7 @@ const months = [
   'December',
 ]
 
-/** Python's strftime for the codes that date and time are written with, in English whatever the locale: models were trained so. */
+/** Python's strftime, for dates and times; in English whatever the locale, since models were trained so. */
 export function strftime(date: Date, format: string): string {
   const two = (value: number): string => String(value).padStart(2, '0')
   const codes: Readonly<Record<string, () => string>> = {
@@ -190,9 +190,11 @@ class TemplateInterpreter extends Interpreter {
     const missing = operand.type === 'UndefinedValue'
     if (missing && onUndefinedText.has(name)) operand = toValue('')
     if ((missing || operand.type === 'NullValue') && onMissingList.has(name)) operand = toValue([])
-    const call = node.filter.type === 'CallExpression' && amplifying.has(name) ? this.#arguments(node.filter as CallNode, environment) : undefined
+    const measured = node.filter.type === 'CallExpression' && amplifying.has(name)
+    const call = measured ? this.#arguments(node.filter as CallNode, environment) : undefined
     this.#check(name, operand, call?.values ?? [])
-    const result = super.evaluate({ ...node, operand: computed(operand), filter: call?.node ?? node.filter } as Node, environment)
+    const filter = call?.node ?? node.filter
+    const result = super.evaluate({ ...node, operand: computed(operand), filter } as Node, environment)
     if (name !== 'safe' || result.type !== 'StringValue') return result
     const marked = toValue(result.value)
     this.#safe.add(marked)

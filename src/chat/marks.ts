@@ -1,4 +1,4 @@
-/** Tells text from control tokens in a rendered conversation: callers' text is marked before a template mixes it with its own. */
+/** Tells callers' text from control tokens in a rendered conversation, by marking it before a template mixes it with its own. */
 
 /** Finds the spellings of a vocabulary's control tokens in text; the longest one at a place. */
 export class ControlTokens {
@@ -28,9 +28,9 @@ export class ControlTokens {
 }
 
 /**
- * Marking puts a private character in the place of a control token's first one: nothing else about the text changes, so templates
- * that trim, split, slice or measure it do what they always do. Each character has its own mark, and none of the marks occurs in
- * what is marked or in the template, so they can be taken back without harm to texts that hold private characters themselves.
+ * Marking puts a private character in the place of a control token's first one: nothing else about the text changes, so
+ * templates that trim, split, slice or measure it do what they always do. Each character has its own mark, and none of the
+ * marks occurs in what is marked or in the template, so texts that hold private characters themselves come back unharmed.
  */
 export class Marks {
   readonly #marks = new Map<string, string>()
@@ -43,8 +43,9 @@ export class Marks {
   ) {
     let code = 0xe000
     for (const first of control.firsts) {
-      while (all.includes(String.fromCodePoint(code)) || all.includes(escape(code))) code = code === 0xf8ff ? 0xf0000 : code + 1
-      this.#marks.set(first, String.fromCodePoint(code++))
+      while (all.includes(String.fromCodePoint(code)) || all.includes(escape(code))) code = following(code)
+      this.#marks.set(first, String.fromCodePoint(code))
+      code = following(code)
     }
     if (this.#marks.size === 0) return
     const alternatives = [...this.#marks.values()].flatMap((mark) => [mark, escape(mark.codePointAt(0)!).replaceAll('\\', '\\\\')])
@@ -100,6 +101,9 @@ export class Marks {
     return text.replace(this.#marked, (mark) => originals.get(mark) ?? originals.get(mark.toLowerCase())!)
   }
 }
+
+/** The next private character: those of the basic plane, then those beyond. */
+const following = (code: number): number => (code === 0xf8ff ? 0xf0000 : code + 1)
 
 /** How `tojson(ensure_ascii=true)` writes a mark. */
 function escape(code: number): string {

@@ -44,7 +44,8 @@ export class ChatPrompts {
   endTokens(template: string): number[] {
     const eos = this.#tokens.eos_token
     // Where turns have channels, "end" ends one of them and the answer goes on.
-    const spelled = turnEnds.filter((text) => template.includes(text) && !(text === '<|end|>' && template.includes('<|channel|>')))
+    const hasChannels = template.includes('<|channel|>')
+    const spelled = turnEnds.filter((text) => template.includes(text) && !(text === '<|end|>' && hasChannels))
     return [...spelled, ...(eos === undefined ? [] : [eos])].flatMap((text) => {
       const id = this.#tokenizer.find(text)
       return id !== undefined && this.#tokenizer.isSpecial(id) ? [id] : []
@@ -70,8 +71,8 @@ export class ChatPrompts {
     const usual = variables((text) => marks.mark(text))
     const same = JSON.stringify(careful) === JSON.stringify(usual)
     const [text, strict] = (await renderChat(template, ...(same ? [usual] : [usual, careful]))) as [string, string?]
-    // A template that takes something out of a text may join what is left to a control token. The one rendered with every possible
-    // beginning marked has none but the template's own.
+    // A template that takes something out of a text may join what is left to a control token. The one rendered with every
+    // possible beginning marked has none but the template's own.
     const safe = strict === undefined || spellings(control, text) === spellings(control, strict)
     return this.#encode(safe ? text : strict, marks, control)
   }
@@ -79,8 +80,8 @@ export class ChatPrompts {
   async #encode(text: string, marks: Marks, control: ControlTokens): Promise<Int32Array> {
     if (!marks.isMarked(text)) return (await this.#tokenizer.encode(text, { addSpecial: false, parseSpecial: true })).ids
     const found = control.find(text)
-    // Stretches of the template's text and control tokens are encoded as they stand, which keeps the tokenizer's rules for what is
-    // beside a control token; only stretches of text with marks are encoded by themselves, as plain text.
+    // Stretches of the template's text and control tokens are encoded as they stand, which keeps the tokenizer's rules for
+    // what is beside a control token; only stretches of text with marks are encoded by themselves, as plain text.
     const ids: number[] = []
     let previous: [number, number] | undefined
     let from = 0
@@ -111,12 +112,17 @@ export class ChatPrompts {
     const plain = async (text: string): Promise<number[]> => [
       ...(await this.#tokenizer.encode(text, { addSpecial: false, parseSpecial: false })).ids,
     ]
-    if (control === undefined) return plain(marks.unmark(marked))
     const behind = async (text: string): Promise<number[]> => (await this.#whole(control + text)).slice(1)
-    const [alone, after] = [await plain(marked), await behind(marked)]
-    if (alone.length === after.length && alone.every((id, i) => id === after[i])) return plain(marks.unmark(marked))
+    const alone = await plain(marked)
+    const after = control === undefined ? alone : await behind(marked)
+    const inPlace = alone.length === after.length && alone.every((id, i) => id === after[i]) ? plain : behind
+    if (inPlace === plain) {
+      const ids = await plain(marks.unmark(marked))
+      // Unigram vocabularies may find a control token's piece in plain text too.
+      if (!ids.some((id) => this.#tokenizer.isSpecial(id))) return ids
+    }
     const ids: number[] = []
-    for (const part of marks.cut(marked)) ids.push(...(await behind(part)))
+    for (const part of marks.cut(marked)) ids.push(...(await inPlace(part)))
     return ids
   }
 

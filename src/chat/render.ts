@@ -1,7 +1,7 @@
 /**
- * Renders chat templates off the event loop. A template is a program out of a file that anybody may have made. Its Budget bounds
- * text, lists and time, but up to two seconds would still stop the event loop, so templates run on a worker thread; that is ended
- * should a template find a way to hold it. The thread's own memory limit would not do: V8 may end the whole process at it.
+ * Renders chat templates off the event loop. A template is a program out of a file that anybody may have made. Its Budget
+ * bounds text, lists and time, but two seconds would still stop the event loop, so templates run on a worker thread; that is
+ * ended should a template find a way to hold it. The thread's own memory limit would not do: V8 may end the process at it.
  */
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'

@@ -1,7 +1,7 @@
 /** `infernode chat`: a conversation in the terminal, or one line of stdin a turn. */
 import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
-import { type ChatMessage, type GenerateOptions, type GenerateResult, InfernodeError, type Model } from '../index.js'
+import { type ChatMessage, type GenerateOptions, type GenerateResult, type Model } from '../index.js'
 import { loadModel, modelLine, type ModelFlags, withModelOptions } from './load.js'
 import { samplingOptions, speedLine, withSamplingOptions } from './sampling.js'
 import { bold, explain, exitCodes, interruption, listenForTurns, remark, UsageError, write } from './terminal.js'
@@ -41,17 +41,12 @@ async function chat(flags: Flags): Promise<void> {
       ...(variables && { templateVariables: variables }),
     }
     // What is wrong with the model or the options shows now, not after the first question.
-    await model.chat([{ role: 'user', content: '' }], { ...options, maxTokens: 0 }).result().catch(ignoreTemplates)
+    model.chat([{ role: 'user', content: '' }], { ...options, signal: AbortSignal.abort() })
     if (!flags.quiet) remark(modelLine(model))
     await converse(model, options, system === undefined ? [] : [{ role: 'system', content: system }], flags.quiet ?? false)
   } finally {
     await model.dispose()
   }
-}
-
-/** A template may well refuse an empty conversation. */
-function ignoreTemplates(error: unknown): void {
-  if (!(error instanceof InfernodeError && error.code === 'CHAT_TEMPLATE_INVALID')) throw error
 }
 
 async function converse(model: Model, options: object, start: ChatMessage[], quiet: boolean): Promise<void> {
