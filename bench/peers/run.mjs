@@ -114,10 +114,13 @@ async function start(name, path) {
 
 async function ask(side, message) {
   side.process.send(message)
+  const answered = new AbortController()
+  const { signal } = answered
   const answer = await Promise.race([
-    once(side.process, 'message').then(([value]) => value),
-    once(side.process, 'exit').then(([code]) => ({ error: `exited with ${code}` })),
+    once(side.process, 'message', { signal }).then(([value]) => value),
+    once(side.process, 'exit', { signal }).then(([code]) => ({ error: `exited with ${code}` })),
   ])
+  answered.abort() // takes the other listener away
   if (answer.error) throw new Error(`${side.name}: ${answer.error}`)
   return answer
 }
