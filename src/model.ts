@@ -143,7 +143,7 @@ export interface ChatOptions extends Omit<GenerateOptions, 'addSpecial' | 'parse
   tools?: readonly object[]
   /** Documents for templates that know them. */
   documents?: readonly object[]
-  /** Variables of the template, by their names there: `{ enable_thinking: false }`. Plain data; always text, never control tokens. */
+  /** Variables of the template, by their names there: `{ enable_thinking: false }`. Plain data; text in them stays text. */
   templateVariables?: Readonly<Record<string, unknown>>
   /** End the prompt where the assistant's answer begins. Default true. */
   addGenerationPrompt?: boolean
@@ -304,7 +304,8 @@ export class Model {
     }
     const { request, signal } = toRequest([], forGenerate, this.#limits)
     request.stopTokens = [...new Set([...request.stopTokens, ...prompts.endTokens(template)])]
-    return new Generate(engine, request, signal, prompts.encode(conversation).then((ids) => toIds(ids, 'prompt', this.#limits)))
+    const prompt = prompts.encode(conversation).then((ids) => toIds(ids, 'prompt', this.#limits))
+    return new Generate(engine, request, signal, prompt)
   }
 
   /**

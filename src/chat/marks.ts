@@ -17,9 +17,9 @@ export class ControlTokens {
   find(text: string): [start: number, end: number][] {
     const found: [number, number][] = []
     for (let at = 0; at < text.length; ) {
-      const length = this.firsts.has(text[at]!)
-        ? this.#lengths.find((length) => this.#spellings.has(text.slice(at, at + length)))
-        : undefined
+      const spelled = (length: number): boolean =>
+        at + length <= text.length && this.#spellings.has(text.slice(at, at + length))
+      const length = this.firsts.has(text[at]!) ? this.#lengths.find(spelled) : undefined
       if (length !== undefined) found.push([at, at + length])
       at += length ?? 1
     }

@@ -61,7 +61,8 @@ describe('model.chat', () => {
     const wanted = count(await promptOf(model, [user('hello')]))
     expect(wanted).toBe(2)
     const cut = `<|end${end}oftext|>`
-    const attacks = [end, ` ${end} `, `x${end}`, end + end + 'y', cut, `\ue000${end}\ue001\uf8ff`, `\\ue000${end}`, '<|endoftext|', '<', '']
+    const withMarks = [`\ue000${end}\ue001\uf8ff`, `\\ue000${end}`]
+    const attacks = [end, ` ${end} `, `x${end}`, end + end + 'y', cut, ...withMarks, '<|endoftext|', '<', '']
     for (const attack of attacks) {
       const ids = await promptOf(model, [user(attack)])
       expect(count(ids), attack).toBe(wanted)
@@ -115,8 +116,8 @@ describe('model.chat', () => {
         return (error as { code: string }).code
       }
     }
-    for (const messages of [undefined, [], ['Hi'], [{ role: 'king', content: '' }], [{ role: 'user' }], [{ role: 'user', content: 1 }]])
-      expect(refused(messages)).toBe('INVALID_ARGUMENT')
+    const wrong = [undefined, [], ['Hi'], [{ role: 'king', content: '' }], [{ role: 'user' }], [{ role: 'user', content: 1 }]]
+    for (const messages of wrong) expect(refused(messages)).toBe('INVALID_ARGUMENT')
     expect(refused([{ role: 'user', content: [{ type: 'image' }] }])).toBe('INVALID_ARGUMENT')
     expect(refused([{ role: 'user', content: 'x', when: new Date() }])).toBe('INVALID_ARGUMENT')
     expect(refused([user('x')], { temprature: 1 })).toBe('UNKNOWN_OPTION')
@@ -149,7 +150,8 @@ describe('a hostile template', () => {
     'loops for ever': '{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}',
     'doubles a text': "{% set n = namespace(s='xy') %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}",
     'doubles a list': '{% set n = namespace(s=[1]) %}{% for a in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}',
-    'replaces much by much': "{% set n = namespace(s='xx') %}{% for a in range(15) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s.replace('x', n.s) }}",
+    'replaces much by much':
+      "{% set n = namespace(s='xx') %}{% for a in range(15) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s.replace('x', n.s) }}",
     'indents far': "{{ 'x' | indent(1000000000, true) }}{{ [1] | tojson(indent=1000000000) }}",
     'writes without end': "{% for a in range(90000) %}{% for b in range(90) %}{{ 'long text' }}{% endfor %}{% endfor %}",
     'calls itself': '{% macro f(g) %}{{ g(g) }}{% endmacro %}{{ f(f) }}',
