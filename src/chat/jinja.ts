@@ -2,7 +2,7 @@
 import * as library from '@huggingface/jinja'
 import { Budget } from './budget.js'
 
-/** What we use of the library. Its declarations import files without extensions, which TypeScript does not find in ES modules. */
+/** What we use of the library, whose own declarations TypeScript does not find in ES modules. */
 interface Value {
   readonly type: string
   readonly value: unknown

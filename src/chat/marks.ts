@@ -1,4 +1,4 @@
-/** Tells callers' text from control tokens in a rendered conversation, by marking it before a template mixes it with its own. */
+/** Tells callers' text from control tokens in a rendered conversation: it is marked before a template mixes it with its own. */
 
 /** Finds the spellings of a vocabulary's control tokens in text; the longest one at a place. */
 export class ControlTokens {
@@ -48,7 +48,8 @@ export class Marks {
       code = following(code)
     }
     if (this.#marks.size === 0) return
-    const alternatives = [...this.#marks.values()].flatMap((mark) => [mark, escape(mark.codePointAt(0)!).replaceAll('\\', '\\\\')])
+    const escaped = (mark: string): string => escape(mark.codePointAt(0)!).replaceAll('\\', '\\\\')
+    const alternatives = [...this.#marks.values()].flatMap((mark) => [mark, escaped(mark)])
     this.#marked = new RegExp(alternatives.join('|'), 'giu')
   }
 

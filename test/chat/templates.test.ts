@@ -1,4 +1,4 @@
-/** Real chat templates render what transformers renders. The templates are not ours to copy, so they are looked for beside the repository. */
+/** Real chat templates render what transformers renders. They are not ours to copy, so they are looked for elsewhere. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
