@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include "tokenizer/unicode.h"
+
 namespace infernode::json {
 namespace {
 
@@ -50,24 +52,6 @@ size_t utf8_length(const unsigned char* p, size_t left) {
     return 4;
   }
   return 0;
-}
-
-void append_utf8(std::string& out, uint32_t c) {
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += static_cast<char>(0xC0 | c >> 6);
-    out += static_cast<char>(0x80 | (c & 0x3F));
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xE0 | c >> 12);
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3F));
-    out += static_cast<char>(0x80 | (c & 0x3F));
-  } else {
-    out += static_cast<char>(0xF0 | c >> 18);
-    out += static_cast<char>(0x80 | (c >> 12 & 0x3F));
-    out += static_cast<char>(0x80 | (c >> 6 & 0x3F));
-    out += static_cast<char>(0x80 | (c & 0x3F));
-  }
 }
 
 class Parser {
@@ -313,7 +297,7 @@ void append_decoded(std::string& out, std::string_view raw) {
           unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
           i += 6;
         }
-        append_utf8(out, unit);
+        unicode::append(out, unit);
         break;
       }
       default: out += c;
