@@ -31,7 +31,10 @@ import { Tokenizer } from './tokenizer/tokenizer.js'
 export type KvType = 'f32' | 'f16' | 'bf16' | 'q8_0'
 
 export interface LoadOptions {
-  /** Threads of a step; at most what the runtime found to be useful (`model.info.threads` tells). Default: all of those. */
+  /**
+   * Threads of a step. Default: the useful ones, which is the least of affinity mask, cgroup quota and physical cores. More than those
+   * only get in each other's way.
+   */
   threads?: number
   /** ISA variant of the kernels. Default: INFERNODE_ISA, or the best that this CPU runs. */
   isa?: string
