@@ -8,23 +8,8 @@ import { describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../src/formats/index.js'
 import { compilePlan } from '../src/graph/compile.js'
 import { callNative, native, type NativeEngine } from '../src/native.js'
-import { type Golden, goldenRows, largestDifference, readGolden } from './support/goldens.js'
+import { type Golden, goldenRows, huggingFace, largestDifference, readGolden } from './support/goldens.js'
 
-const huggingFace = [
-  'llama',
-  'llama_bias_tied',
-  'llama_rope_linear',
-  'llama_rope_llama3',
-  'llama_rope_yarn',
-  'mistral',
-  'qwen2',
-  'qwen2_sliding',
-  'qwen3',
-  'phi3',
-  'gemma',
-  'gemma3_text',
-  'smollm3',
-]
 const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/qwen2', 'gguf/qwen3', 'gguf/phi3', 'gguf/gemma3_text']
 const quantizedGguf = ['gguf/llama_mixed_quants', 'gguf/llama_k_quants']
 

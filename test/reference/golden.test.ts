@@ -6,24 +6,9 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/formats/index.js'
 import { buildGraph, compilePlan } from '../../src/graph/compile.js'
 import { decompose } from '../../src/graph/passes/decompose.js'
-import { type Golden, goldenRows, largestDifference, readGolden } from '../support/goldens.js'
+import { type Golden, goldenRows, huggingFace, largestDifference, readGolden } from '../support/goldens.js'
 import { runPlan } from './run-plan.js'
 
-const huggingFace = [
-  'llama',
-  'llama_bias_tied',
-  'llama_rope_linear',
-  'llama_rope_llama3',
-  'llama_rope_yarn',
-  'mistral',
-  'qwen2',
-  'qwen2_sliding',
-  'qwen3',
-  'phi3',
-  'gemma',
-  'gemma3_text',
-  'smollm3',
-]
 const gguf = [
   'gguf/llama',
   'gguf/llama_rope_llama3',

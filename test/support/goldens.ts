@@ -3,6 +3,23 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+/** Golden folders in Hugging Face's form whose families infernode has. */
+export const huggingFace = [
+  'llama',
+  'llama_bias_tied',
+  'llama_rope_linear',
+  'llama_rope_llama3',
+  'llama_rope_yarn',
+  'mistral',
+  'qwen2',
+  'qwen2_sliding',
+  'qwen3',
+  'phi3',
+  'gemma',
+  'gemma3_text',
+  'smollm3',
+]
+
 export const goldensFolder = process.env.INFERNODE_GOLDENS ?? fileURLToPath(new URL('../fixtures/goldens', import.meta.url))
 
 export interface GoldenTensor {
