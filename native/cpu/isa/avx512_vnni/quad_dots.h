@@ -1,0 +1,55 @@
+// Dot products where the CPU adds up four products of bytes in one instruction, without saturation; over add_quads of the variant.
+#pragma once
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+// Signed bytes are stored with this added, for the instruction reads the weights as unsigned.
+constexpr int kByteOffset = 128;
+
+// Lane i: the sum of four products.
+template <class Type>
+INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
+  return add_quads(Ints{}, weights, activations);
+}
+// The instructions that bound the tiles: kStep multiply-adds. For measuring.
+INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) { return add_quads(sum, weights, activations); }
+// How a panel keeps sub-block scales for add_scaled_dots.
+INFERNODE_INLINE Ints packed_scale(Ints scale) { return scale; }
+
+// sums[g][t] += the dot products of 4 * kRuns values, from value k of each activation row on.
+template <class Type, size_t kRuns, size_t kTokens>
+INFERNODE_INLINE void add_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
+                               Ints (&sums)[kPanelGroups][kTokens]) {
+  // Few tokens make few chains of dependent additions: two for each sum then.
+  constexpr size_t chains = kTokens <= 3 ? 2 : 1;
+  Ints second[kPanelGroups][kTokens] = {};
+#pragma GCC unroll 8
+  for (size_t run = 0; run < kRuns; run++) {
+    Ints(&into)[kPanelGroups][kTokens] = run % chains == 0 ? sums : second;
+    Ints w[kPanelGroups];
+    for (size_t g = 0; g < kPanelGroups; g++) w[g] = load_ints(panel + (run * kPanelGroups + g) * sizeof(Ints));
+#pragma GCC unroll 16
+    for (size_t t = 0; t < kTokens; t++) {
+      const Ints a = all_of(x[t] + k + run * 4);
+      for (size_t g = 0; g < kPanelGroups; g++) into[g][t] = add_quads(into[g][t], w[g], a);
+    }
+  }
+  if constexpr (chains == 2)
+    for (size_t g = 0; g < kPanelGroups; g++)
+      for (size_t t = 0; t < kTokens; t++) sums[g][t] += second[g][t];
+}
+// sums[g][t] += scale[g] * (those dot products).
+template <class Type, size_t kRuns, size_t kTokens>
+INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
+                                      const Ints (&scale)[kPanelGroups], Ints (&sums)[kPanelGroups][kTokens]) {
+  Ints dots[kPanelGroups][kTokens] = {};
+  add_dots<Type, kRuns>(panel, x, k, dots);
+  for (size_t g = 0; g < kPanelGroups; g++) {
+#pragma GCC unroll 16
+    for (size_t t = 0; t < kTokens; t++) sums[g][t] += dots[g][t] * scale[g];
+  }
+}
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA
