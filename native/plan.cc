@@ -76,7 +76,14 @@ Status decode_weight(const json::Value& entry, Plan& plan) {
     weight.offset = static_cast<uint64_t>(offset);
     weight.add = static_cast<float>(entry.get("add").number());
     // rows < 2^28 and a row < 2^31 bytes: no overflow.
-    const uint64_t bytes = weight.rows * row_bytes(type, weight.cols);
+    uint64_t bytes = weight.rows * row_bytes(type, weight.cols);
+    if (!entry.get("storedColumns").missing()) {
+      INFERNODE_ASSIGN(stored, whole(entry, "storedColumns", 1, kMaxWidth));
+      weight.stored_columns = static_cast<uint64_t>(stored);
+      if (weight.vector || info(type).block_values != 1 || weight.stored_columns < weight.rows)
+        return invalid(field, "only matrices of f32, f16 or bf16 are stored the other way, with all their rows as columns");
+      bytes = row_bytes(type, (weight.cols - 1) * weight.stored_columns + weight.rows);
+    }
     if (weight.offset + bytes > plan.files[static_cast<size_t>(file)].bytes) return invalid(field, "lies beyond the end of its file");
   }
   plan.weights.push_back(std::move(weight));

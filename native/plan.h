@@ -30,6 +30,7 @@ struct PlanWeight {
   int32_t file;       // -1: `data`
   uint64_t offset;    // bytes in the file
   float add;          // added to a vector's values
+  uint64_t stored_columns;  // not 0: the file has the transpose, see FileWeight in src/graph/plan.ts
   std::vector<float> data;
 };
 

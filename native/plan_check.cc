@@ -41,6 +41,12 @@ void check(Checker& c, InPlan<ops::Embedding> op) {
   c.expect_f32(op.out, c.weight(op.table).cols, RowsOf::kTokens, "out is not [tokens, cols of table]");
 }
 
+void check(Checker& c, InPlan<ops::PositionEmbedding> op) {
+  c.expect(!c.weight(op.table).vector, "table is not a matrix");
+  c.expect(c.weight(op.table).rows >= c.plan().context_length, "table has fewer rows than a context has positions");
+  c.expect_f32(op.out, c.weight(op.table).cols, RowsOf::kTokens, "out is not [tokens, cols of table]");
+}
+
 void check(Checker& c, InPlan<ops::Linear> op) {
   const PlanValue& x = c.value(op.x[0]);
   for (ValueId id : op.x) c.expect(c.value(id).width == x.width && c.value(id).rows == x.rows, "the inputs differ in shape");
@@ -75,6 +81,14 @@ void check(Checker& c, InPlan<ops::RmsNorm> op) {
   c.expect_activations(op.out, op.x, "out is not like x");
   for (ValueId id : op.out)
     c.expect(c.value(id).type == TensorType::kF32 || weight.cols == x.width, "only whole rows are normalized into int8");
+}
+
+void check(Checker& c, InPlan<ops::LayerNorm> op) {
+  const PlanValue& x = c.value(op.x);
+  c.expect(x.type == TensorType::kF32, "x is not f32");
+  for (WeightId id : {op.weight, op.bias})
+    c.expect(id < 0 || (c.weight(id).vector && c.weight(id).cols == x.width), "a weight is not a vector of the width of x");
+  c.expect_activations(op.out, op.x, "out is not like x");
 }
 
 void check(Checker& c, InPlan<ops::RopeTable> op) {
@@ -131,6 +145,8 @@ void check(Checker& c, InPlan<ops::Swiglu> op) { check_binary(c, op.gate, op.up,
 void check(Checker& c, InPlan<ops::Geglu> op) { check_binary(c, op.gate, op.up, op.out); }
 void check(Checker& c, InPlan<ops::Silu> op) { check_binary(c, op.x, op.x, op.out); }
 void check(Checker& c, InPlan<ops::GeluTanh> op) { check_binary(c, op.x, op.x, op.out); }
+void check(Checker& c, InPlan<ops::Gelu> op) { check_binary(c, op.x, op.x, op.out); }
+void check(Checker& c, InPlan<ops::Softcap> op) { check_binary(c, op.x, op.x, op.out); }
 void check(Checker& c, InPlan<ops::Scale> op) { check_binary(c, op.x, op.x, op.out); }
 
 void check(Checker& c, InPlan<ops::OutputRows> op) {

@@ -1,4 +1,4 @@
-// The weights of a plan: matrices in place in their files, vectors converted to f32.
+// The weights of a plan: matrices in place in their files (but for those stored the other way), vectors converted to f32.
 #pragma once
 
 #include <memory>
@@ -25,6 +25,7 @@ class Weights {
  private:
   std::vector<std::shared_ptr<const Mapping>> files_;
   Array<float> vectors_;
+  Array<std::byte> turned_;  // matrices that their files store transposed
   std::vector<const std::byte*> data_;
   std::vector<size_t> after_;
   size_t bytes_ = 0;

@@ -10,7 +10,7 @@ import { compilePlan } from '../src/graph/compile.js'
 import { callNative, native, type NativeEngine } from '../src/native.js'
 import { type Golden, goldenRows, huggingFace, largestDifference, readGolden } from './support/goldens.js'
 
-const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/qwen2', 'gguf/qwen3', 'gguf/phi3', 'gguf/gemma3_text']
+const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/qwen2', 'gguf/qwen3', 'gguf/phi3', 'gguf/gemma2', 'gguf/gemma3_text', 'gguf/gpt2']
 const quantizedGguf = ['gguf/llama_mixed_quants', 'gguf/llama_k_quants']
 
 async function withEngine<T>(path: string, run: (engine: NativeEngine, vocabSize: number) => Promise<T>): Promise<T> {

@@ -41,6 +41,19 @@ struct Embedding {
   }
 };
 
+// out[t, :] = table[p, :], p the position of token t. arXiv:1810.04805 §3.2 (learned positions).
+template <class Value, class Weight>
+struct PositionEmbedding {
+  static constexpr const char* kName = "positionEmbedding";
+  Weight table;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.weight("table", table);
+    visitor.output("out", out);
+  }
+};
+
 // out[i] = x · weight[i]ᵀ (+ bias[i]). x lists one value per activation type that the weights read.
 // Epilogue add: out[0] += residual, and out[0] may be residual.
 // Epilogues swiglu, geglu: out[0] = act(x · weight[0]ᵀ) · (x · weight[1]ᵀ).
@@ -78,6 +91,26 @@ struct RmsNorm {
   void visit(Visitor&& visitor) {
     visitor.input("x", x);
     visitor.weight("weight", weight);
+    visitor.outputs("out", out);
+    visitor.attribute("eps", eps);
+  }
+};
+
+// out[t, d] = (x[t, d] − mean_d) / √(variance_d + eps) · weight[d] (+ bias[d]), over whole rows. arXiv:1607.06450 eq. 3.
+// out lists one value per type wanted: f32, a8_32, a8_256. A single f32 out may be x.
+template <class Value, class Weight>
+struct LayerNorm {
+  static constexpr const char* kName = "layerNorm";
+  Value x;
+  Weight weight;
+  Weight bias;  // optional
+  List<Value> out;
+  float eps;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.weight("weight", weight);
+    visitor.optional_weight("bias", bias);
     visitor.outputs("out", out);
     visitor.attribute("eps", eps);
   }
@@ -137,6 +170,7 @@ struct KvWrite {
 
 // out = softmax(scale · q · Kᵀ) · V over the cached positions p' ≤ p, and p' > p − window if window > 0.
 // q [T, H·E]; query head h reads KV head ⌊h·K / H⌋. arXiv:1706.03762 eq. 1, arXiv:2305.13245 (grouped heads).
+// With softcap > 0 a score s becomes softcap · tanh(s / softcap) before the softmax. arXiv:2408.00118 §2.
 template <class Value, class Weight>
 struct Attention {
   static constexpr const char* kName = "attention";
@@ -146,6 +180,7 @@ struct Attention {
   uint32_t head_dim;
   float scale;
   uint32_t window;
+  float softcap;
   template <class Visitor>
   void visit(Visitor&& visitor) {
     visitor.input("q", q);
@@ -154,6 +189,7 @@ struct Attention {
     visitor.attribute("headDim", head_dim);
     visitor.attribute("scale", scale);
     visitor.attribute("window", window);
+    visitor.attribute("softcap", softcap);
   }
 };
 
@@ -256,6 +292,34 @@ struct GeluTanh {
   }
 };
 
+// out = x · Φ(x) = 0.5·x·(1 + erf(x / √2)). out may be x. arXiv:1606.08415 §2.
+template <class Value, class Weight>
+struct Gelu {
+  static constexpr const char* kName = "gelu";
+  Value x;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.output("out", out);
+  }
+};
+
+// out = cap · tanh(x / cap). out may be x. arXiv:2408.00118 §2 (logit soft-capping).
+template <class Value, class Weight>
+struct Softcap {
+  static constexpr const char* kName = "softcap";
+  Value x;
+  Value out;
+  float cap;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.output("out", out);
+    visitor.attribute("cap", cap);
+  }
+};
+
 // out = factor · x. out may be x.
 template <class Value, class Weight>
 struct Scale {
@@ -289,8 +353,10 @@ struct OutputRows {
 // X(struct, kernel): every op, in the order of src/graph/ops.ts.
 #define INFERNODE_OPS(X) \
   X(Embedding, embedding) \
+  X(PositionEmbedding, position_embedding) \
   X(Linear, linear) \
   X(RmsNorm, rms_norm) \
+  X(LayerNorm, layer_norm) \
   X(RopeTable, rope_table) \
   X(Rope, rope) \
   X(KvWrite, kv_write) \
@@ -302,5 +368,7 @@ struct OutputRows {
   X(Geglu, geglu) \
   X(Silu, silu) \
   X(GeluTanh, gelu_tanh) \
+  X(Gelu, gelu) \
+  X(Softcap, softcap) \
   X(Scale, scale) \
   X(OutputRows, output_rows)

@@ -60,9 +60,12 @@ export interface DecoderDefaults {
    * family none?
    */
   readonly window?: 'everyLayer' | 'elsewhere' | 'none'
+  /** Does the family read soft caps of scores and logits (Gemma 2)? Others refuse them. */
+  readonly softcaps?: boolean
 }
 
 const silu = ['silu', 'swish']
+const softcapFields = ['attn_logit_softcapping', 'final_logit_softcapping']
 
 export async function readDecoderConfig(checkpoint: Checkpoint, defaults: DecoderDefaults = {}): Promise<DecoderConfig> {
   const fields = configFields(checkpoint)
@@ -101,8 +104,7 @@ export function conventionsOf({ conventions, path, modelType }: Checkpoint): Con
 function fromHuggingFace(fields: ConfigFields, defaults: DecoderDefaults): Omit<DecoderConfig, 'rope'> {
   fields.expectAbsent('text_config', 'the text model is part of a larger one, which infernode cannot read yet')
   fields.expectNeutral('partial_rotary_factor', 1)
-  fields.expectNeutral('attn_logit_softcapping', 0)
-  fields.expectNeutral('final_logit_softcapping', 0)
+  if (!defaults.softcaps) for (const name of softcapFields) fields.expectNeutral(name, 0)
   const allowed = defaults.activations ?? silu
   for (const name of ['hidden_act', 'hidden_activation']) fields.expectOneOf(name, allowed)
   const window = defaults.window === 'everyLayer' ? fields.count('window', { fallback: 0, zero: true }) : 0
@@ -129,9 +131,8 @@ function fromGguf(fields: ConfigFields, checkpoint: Checkpoint, defaults: Decode
   fields.expectNeutral('expert_count', 0)
   fields.expectNeutral('attention.causal', true)
   fields.expectNeutral('use_parallel_residual', false)
-  for (const name of ['attn_logit_softcapping', 'final_logit_softcapping', 'attention.max_alibi_bias', 'attention.clamp_kqv']) {
-    fields.expectNeutral(name, 0)
-  }
+  if (!defaults.softcaps) for (const name of softcapFields) fields.expectNeutral(name, 0)
+  for (const name of ['attention.max_alibi_bias', 'attention.clamp_kqv']) fields.expectNeutral(name, 0)
   for (const name of ['logit_scale', 'residual_scale', 'embedding_scale', 'attention.scale']) fields.expectNeutral(name, 0, [1])
   const window = defaults.window === 'elsewhere' ? 0 : fields.count('window', { fallback: 0, zero: true })
   const { dim, nHeads, headDim } = readHeads(fields, defaults)

@@ -5,17 +5,18 @@
 import { InfernodeError } from '../errors.js'
 import type { Checkpoint, GgufValue } from '../formats/checkpoint.js'
 
-/** House name → Hugging Face key, GGUF key without the architecture's prefix. */
+/** House name → Hugging Face key, GGUF key without the architecture's prefix, Hugging Face key of GPT-2's days. */
 const outsideNames = {
-  dim: ['hidden_size', 'embedding_length'],
-  ffnDim: ['intermediate_size', 'feed_forward_length'],
-  nLayers: ['num_hidden_layers', 'block_count'],
-  nHeads: ['num_attention_heads', 'attention.head_count'],
+  dim: ['hidden_size', 'embedding_length', 'n_embd'],
+  ffnDim: ['intermediate_size', 'feed_forward_length', 'n_inner'],
+  nLayers: ['num_hidden_layers', 'block_count', 'n_layer'],
+  nHeads: ['num_attention_heads', 'attention.head_count', 'n_head'],
   nKvHeads: ['num_key_value_heads', 'attention.head_count_kv'],
   headDim: ['head_dim', 'attention.key_length'],
   valueDim: ['v_head_dim', 'attention.value_length'],
-  contextLength: ['max_position_embeddings', 'context_length'],
+  contextLength: ['max_position_embeddings', 'context_length', 'n_positions'],
   normEps: ['rms_norm_eps', 'attention.layer_norm_rms_epsilon'],
+  layerNormEps: ['layer_norm_epsilon', 'attention.layer_norm_epsilon'],
   ropeTheta: ['rope_theta', 'rope.freq_base'],
   ropeDim: ['rotary_dim', 'rope.dimension_count'],
   vocabSize: ['vocab_size', 'vocab_size'],
@@ -37,8 +38,11 @@ export class ConfigFields {
 
   /** The key as the file spells it. */
   key(name: string): string {
-    const names = Object.hasOwn(outsideNames, name) ? outsideNames[name as HouseName] : ([name, name] as const)
-    return this.from === 'hf' ? names[0] : `${this.prefix}${names[1]}`
+    const [key, gguf, older]: readonly (string | undefined)[] = Object.hasOwn(outsideNames, name)
+      ? outsideNames[name as HouseName]
+      : [name, name]
+    if (this.from === 'gguf') return `${this.prefix}${gguf}`
+    return older !== undefined && this.lookUp(key!) === undefined && this.lookUp(older) !== undefined ? older : key!
   }
 
   /** The value as it is; undefined where it is absent, or null in JSON. */
@@ -46,6 +50,11 @@ export class ConfigFields {
     // Both styles of Hugging Face: transformers 5 moved the base into rope_parameters.
     const moved = this.from === 'hf' && name === 'ropeTheta' ? this.object('rope_parameters')?.rope_theta : undefined
     return moved ?? this.lookUp(this.key(name)) ?? undefined
+  }
+
+  /** Null in JSON: said to have no value, where an absent field has the family's default. */
+  isNull(name: string): boolean {
+    return this.lookUp(this.key(name)) === null
   }
 
   /** A whole number above 0 (from 0 with `zero`), small enough for every index. Without a fallback the field is required. */

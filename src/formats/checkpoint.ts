@@ -22,6 +22,8 @@ export interface TensorInfo {
   readonly bytes: number
   /** Added to every value of a vector when it is loaded. */
   readonly add?: number
+  /** The file stores the transpose of `shape`: [in, out]. */
+  readonly transposed?: true
 }
 
 /** How the format stores values, where that differs between formats (DESIGN, formats). */

@@ -5,6 +5,8 @@ import type { Conventions } from './checkpoint.js'
 interface GgufFamily {
   readonly global: Readonly<Record<string, string>>
   readonly block: Readonly<Record<string, string>>
+  /** What the names of block N begin with, before its number. Default: model.layers. */
+  readonly layers?: string
   readonly conventions: Conventions
 }
 
@@ -40,6 +42,13 @@ const unpermuted: GgufFamily = { ...llama, conventions: { ropePairing: 'half' } 
 
 const headNorms = { attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm' } as const
 
+/** Around both halves of a block, from Gemma 2 on. */
+const gemmaNorms = {
+  post_attention_norm: 'post_attention_layernorm',
+  ffn_norm: 'pre_feedforward_layernorm',
+  post_ffw_norm: 'post_feedforward_layernorm',
+} as const
+
 const families: Readonly<Record<string, GgufFamily>> = {
   // Also Mistral and others of the same shape.
   llama,
@@ -53,15 +62,33 @@ const families: Readonly<Record<string, GgufFamily>> = {
   },
   // Like Gemma 3's converter, it adds 1 to every norm's weight.
   gemma: unpermuted,
+  // The converter turns Conv1D's matrices, so they are [out, in] here.
+  gpt2: {
+    global: {
+      token_embd: 'transformer.wte',
+      position_embd: 'transformer.wpe',
+      output_norm: 'transformer.ln_f',
+      output: 'lm_head',
+    },
+    layers: 'transformer.h',
+    block: {
+      attn_norm: 'ln_1',
+      attn_qkv: 'attn.c_attn',
+      attn_output: 'attn.c_proj',
+      ffn_norm: 'ln_2',
+      ffn_up: 'mlp.c_fc',
+      ffn_down: 'mlp.c_proj',
+    },
+    conventions: { ropePairing: 'half' },
+  },
+  gemma2: { global: decoder.global, block: { ...decoder.block, ...gemmaNorms }, conventions: { ropePairing: 'half' } },
   // Its converter adds 1 to every norm's weight, so here nothing is left to add.
   gemma3: {
     global: decoder.global,
     block: {
       ...decoder.block,
       ...headNorms,
-      post_attention_norm: 'post_attention_layernorm',
-      ffn_norm: 'pre_feedforward_layernorm',
-      post_ffw_norm: 'post_feedforward_layernorm',
+      ...gemmaNorms,
     },
     conventions: { ropePairing: 'half' },
   },
@@ -86,5 +113,5 @@ export function canonicalName(architecture: string, name: string): string {
   const [, layer, stem, suffix] = parts as unknown as [string, string | undefined, string, string]
   const names = layer === undefined ? family.global : family.block
   if (!Object.hasOwn(names, stem)) return name
-  return `${layer === undefined ? '' : `model.layers.${layer}.`}${names[stem]}.${suffix}`
+  return `${layer === undefined ? '' : `${family.layers ?? 'model.layers'}.${layer}.`}${names[stem]}.${suffix}`
 }

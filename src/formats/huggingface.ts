@@ -12,6 +12,8 @@ interface ModelTypeConventions extends Conventions {
   readonly prefixes?: Readonly<Record<string, string>>
   /** Added to the weight of every norm of the language model. */
   readonly addToNorms?: number
+  /** Matrices stored as [in, out]. */
+  readonly transposed?: RegExp
 }
 
 /** Gemma's norms multiply by 1 + weight. */
@@ -25,6 +27,12 @@ const conventions: Readonly<Record<string, ModelTypeConventions>> = {
   qwen3: { ropePairing: 'half' },
   phi3: { ropePairing: 'half' },
   smollm3: { ropePairing: 'half' },
+  // Checkpoints of GPT2Model alone lack the first word of every name. Its Conv1D is a linear with the matrix the other way.
+  gpt2: {
+    ropePairing: 'half',
+    prefixes: { 'h.': 'transformer.h.', 'wte.': 'transformer.wte.', 'wpe.': 'transformer.wpe.', 'ln_f.': 'transformer.ln_f.' },
+    transposed: /\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight$/,
+  },
   gemma,
   gemma2: gemma,
   gemma3_text: gemma,
@@ -196,7 +204,9 @@ async function nameTensors(
         row?.addToNorms !== undefined && /^model\.(layers\.\d+\..*)?[a-z_]*norm\.weight$/.test(name)
           ? { add: row.addToNorms }
           : {}
-      tensors.set(name, { name, sourceName, ...place, file, ...add })
+      const turned = row?.transposed?.test(name) === true && place.shape.length === 2
+      const transposed = turned ? ({ shape: [...place.shape].reverse(), transposed: true } as const) : {}
+      tensors.set(name, { name, sourceName, ...place, file, ...add, ...transposed })
     }
   return tensors
 }

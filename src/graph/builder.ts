@@ -36,6 +36,8 @@ export interface AttentionOptions {
   readonly window?: number
   /** Default 1 / √headDim. */
   readonly scale?: number
+  /** Scores become softcap · tanh(score / softcap). Default 0: they stay as they are. */
+  readonly softcap?: number
 }
 
 /** true: the bias must be there. 'optional': it is used where the checkpoint has one (GGUF has no field that says so). */
@@ -120,6 +122,17 @@ export class GraphBuilder {
     return this.#step('rmsNorm', name, { x: x.id }, { weight: this.#tensor(`${name}.weight`, [groupDim]) }, { eps })
   }
 
+  /** Layer norm of whole rows with `<name>.weight` and `<name>.bias`. */
+  layerNorm(name: string, x: Value, eps: number): Value {
+    const [weight, bias] = ['weight', 'bias'].map((part) => this.#tensor(`${name}.${part}`, [x.width])) as [number, number]
+    return this.#step('layerNorm', name, { x: x.id }, { weight, bias }, { eps })
+  }
+
+  /** Rows of `<name>.weight` [positions, dim] by the position of each token: [T, dim]. */
+  positionEmbedding(name: string, positions: number, dim: number): Value {
+    return this.#step('positionEmbedding', name, {}, { table: this.#tensor(`${name}.weight`, [positions, dim]) })
+  }
+
   /** Turns every head of x by the position of its token. Layers that share a `Rope` object share its table. */
   rope(x: Value, rope: Rope): Value {
     const { headDim, pairing } = rope
@@ -127,12 +140,13 @@ export class GraphBuilder {
   }
 
   /** Causal attention of this step's queries over the layer's cache, with this step's own keys and values in it: [T, H·E]. */
-  attention({ layer, q, k, v, headDim, window = 0, scale = 1 / Math.sqrt(headDim) }: AttentionOptions): Value {
+  attention(options: AttentionOptions): Value {
+    const { layer, q, k, v, headDim, window = 0, scale = 1 / Math.sqrt(headDim), softcap = 0 } = options
     if (k.width % headDim !== 0 || q.width % k.width !== 0) {
       throw new InfernodeError('SHAPE_MISMATCH', 'attention', 'k', `T, a divisor of ${q.width}`, `T, ${k.width}`)
     }
     this.#step('kvWrite', 'kv', { k: k.id, v: v.id }, {}, { layer })
-    return this.#step('attention', 'attention', { q: q.id }, {}, { layer, headDim, scale, window })
+    return this.#step('attention', 'attention', { q: q.id }, {}, { layer, headDim, scale, window, softcap })
   }
 
   add(a: Value, b: Value): Value {
@@ -159,6 +173,16 @@ export class GraphBuilder {
 
   geluTanh(x: Value): Value {
     return this.#step('geluTanh', 'geluTanh', { x: x.id })
+  }
+
+  /** x · Φ(x), exactly; `geluTanh` is the approximation. */
+  gelu(x: Value): Value {
+    return this.#step('gelu', 'gelu', { x: x.id })
+  }
+
+  /** cap · tanh(x / cap) */
+  softcap(x: Value, cap: number): Value {
+    return this.#step('softcap', 'softcap', { x: x.id }, {}, { cap })
   }
 
   scale(x: Value, factor: number): Value {
@@ -248,7 +272,8 @@ export class GraphBuilder {
       throw new InfernodeError('SHAPE_MISMATCH', full, 'rows', `at most ${rows.of}`, `${rows.from} + ${part[0]!}`)
     }
     const whole = placed(tensor, checkpoint)
-    const skipped = (rows?.from ?? 0) * part.slice(1).reduce((a, b) => a * b, 1)
+    const perRow = tensor.transposed ? 1 : part.slice(1).reduce((a, b) => a * b, 1)
+    const skipped = (rows?.from ?? 0) * perRow
     weights.push({ ...whole, shape: part, offset: whole.offset + rowBytes(whole.type, skipped) })
     weightIds.set(key, weights.length - 1)
     return weights.length - 1
@@ -267,8 +292,8 @@ export function unusedTensors(
   return [...checkpoint.tensors.keys()].filter((name) => !used.has(name) && name !== 'rope_freqs.weight')
 }
 
-/** Old checkpoints store what is computed from the config anyway. */
-const harmless = /\.(rotary_emb\.inv_freq|attn_rot_embd\.weight)$/
+/** Old checkpoints store what is computed from the config anyway, GPT-2's even the causal mask. */
+const harmless = /\.(rotary_emb\.inv_freq|attn_rot_embd\.weight)$|^transformer\.h\.\d+\.attn\.(masked_)?bias$/
 
 /**
  * Throws FORMAT_UNSUPPORTED for a tensor that would be passed over in silence although it belongs to what is computed: one of
@@ -279,7 +304,7 @@ export function refuseOverlooked(
   checkpoint: Checkpoint,
   graph: { readonly weights: readonly { readonly name: string }[] },
 ): void {
-  const layerOf = (name: string) => /^(?:model\.layers|blk)\.(\d+)\./.exec(name)?.[1]
+  const layerOf = (name: string) => /^(?:model\.layers|transformer\.h|blk)\.(\d+)\./.exec(name)?.[1]
   const used = new Set(graph.weights.map((weight) => weight.name))
   const layers = new Set([...used].map(layerOf).filter((layer) => layer !== undefined))
   for (const name of unusedTensors(checkpoint, graph)) {
@@ -292,14 +317,16 @@ export function refuseOverlooked(
   }
 }
 
-/** Where the tensor is. Vectors become f32 when they are loaded, which only the plain types can. */
-function placed({ name, type, shape, file, offset, add }: TensorInfo, checkpoint: Checkpoint): FileWeight {
+/** Where the tensor is. Vectors become f32 and transposed matrices are turned when they are loaded: only plain types can. */
+function placed({ name, type, shape, file, offset, add, transposed }: TensorInfo, checkpoint: Checkpoint): FileWeight {
   const { activations, blockValues } = tensorTypes[type]
-  const computable = shape.length === 1 ? blockValues === 1 && activations === 'f32' : activations !== null
+  const plain = shape.length === 1 || transposed
+  const computable = plain ? blockValues === 1 && activations === 'f32' : activations !== null
   if (!computable || (add !== undefined && shape.length !== 1)) {
     throw new InfernodeError('TENSOR_TYPE_UNSUPPORTED', name, checkpoint.path, type)
   }
-  return { name, type, shape, file, offset, ...(add === undefined ? {} : { add }) }
+  const more = { ...(add === undefined ? {} : { add }), ...(transposed ? { storedColumns: shape[0]! } : {}) }
+  return { name, type, shape, file, offset, ...more }
 }
 
 /** The name with the fewest edits. Hostile files have long lists of long names, so both are limited. */

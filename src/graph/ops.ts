@@ -119,6 +119,16 @@ export const ops = {
     },
   }),
 
+  positionEmbedding: op({
+    doc: ['out[t, :] = table[p, :], p the position of token t. arXiv:1810.04805 §3.2 (learned positions).'],
+    weights: { table: 'one' },
+    outputs: { out: 'one' },
+    infer({ table }) {
+      expectRank('positionEmbedding', 'table', table, 2)
+      return { out: { rows: 'tokens', width: table[1]! } }
+    },
+  }),
+
   linear: op({
     doc: [
       'out[i] = x · weight[i]ᵀ (+ bias[i]). x lists one value per activation type that the weights read.',
@@ -184,21 +194,26 @@ export const ops = {
       if (x.width % weight[0]! !== 0) throw shapeMismatch('rmsNorm', 'x', `T, n·${weight[0]}`, `T, ${x.width}`)
       return { out: x }
     },
-    decompose(step, d) {
-      const outs = listOf(step.outputs.out)
-      const isF32 = (id: number) => d.graph.values[id]!.type === 'f32'
-      if (outs.every(isF32)) return null
-      const x = outs.find(isF32) ?? d.like(outs[0]!, step.label)
-      return [
-        { ...step, outputs: { out: [x] } },
-        simple(
-          'quantize',
-          step.label,
-          { x },
-          outs.filter((id) => !isF32(id)),
-        ),
-      ]
+    decompose: quantizeApart,
+  }),
+
+  layerNorm: op({
+    doc: [
+      'out[t, d] = (x[t, d] − mean_d) / √(variance_d + eps) · weight[d] (+ bias[d]), over whole rows. arXiv:1607.06450 eq. 3.',
+      'out lists one value per type wanted: f32, a8_32, a8_256. A single f32 out may be x.',
+    ],
+    inputs: { x: 'one' },
+    weights: { weight: 'one', bias: 'optional' },
+    outputs: { out: 'list' },
+    attributes: { eps: 'f32' },
+    inPlace: ['x'],
+    quantizes: true,
+    infer({ x, weight, bias }) {
+      expectShape('layerNorm', 'weight', weight, [x.width])
+      if (bias) expectShape('layerNorm', 'bias', bias, [x.width])
+      return { out: x }
     },
+    decompose: quantizeApart,
   }),
 
   ropeTable: op({
@@ -247,10 +262,11 @@ export const ops = {
     doc: [
       "out = softmax(scale · q · Kᵀ) · V over the cached positions p' ≤ p, and p' > p − window if window > 0.",
       'q [T, H·E]; query head h reads KV head ⌊h·K / H⌋. arXiv:1706.03762 eq. 1, arXiv:2305.13245 (grouped heads).',
+      'With softcap > 0 a score s becomes softcap · tanh(s / softcap) before the softmax. arXiv:2408.00118 §2.',
     ],
     inputs: { q: 'one' },
     outputs: { out: 'one' },
-    attributes: { layer: 'u32', headDim: 'u32', scale: 'f32', window: 'u32' },
+    attributes: { layer: 'u32', headDim: 'u32', scale: 'f32', window: 'u32', softcap: 'f32' },
     infer({ q, headDim }) {
       if (q.width % headDim !== 0) throw shapeMismatch('attention', 'q', `T, n·${headDim}`, `T, ${q.width}`)
       return { out: q }
@@ -327,6 +343,23 @@ export const ops = {
     infer: ({ x }) => ({ out: x }),
   }),
 
+  gelu: op({
+    doc: ['out = x · Φ(x) = 0.5·x·(1 + erf(x / √2)). out may be x. arXiv:1606.08415 §2.'],
+    inputs: { x: 'one' },
+    outputs: { out: 'one' },
+    inPlace: ['x'],
+    infer: ({ x }) => ({ out: x }),
+  }),
+
+  softcap: op({
+    doc: ['out = cap · tanh(x / cap). out may be x. arXiv:2408.00118 §2 (logit soft-capping).'],
+    inputs: { x: 'one' },
+    outputs: { out: 'one' },
+    attributes: { cap: 'f32' },
+    inPlace: ['x'],
+    infer: ({ x }) => ({ out: x }),
+  }),
+
   scale: op({
     doc: ['out = factor · x. out may be x.'],
     inputs: { x: 'one' },
@@ -382,6 +415,16 @@ function simple(
   attributes: GraphStep['attributes'] = {},
 ): GraphStep {
   return { op, label, inputs, weights: {}, outputs: { out }, attributes }
+}
+
+/** A norm that writes int8 becomes one that writes f32, and a quantize. */
+function quantizeApart(step: GraphStep, d: Decomposer): GraphStep[] | null {
+  const outs = listOf(step.outputs.out)
+  const isF32 = (id: number) => d.graph.values[id]!.type === 'f32'
+  if (outs.every(isF32)) return null
+  const x = outs.find(isF32) ?? d.like(outs[0]!, step.label)
+  const quantized = outs.filter((id) => !isF32(id))
+  return [{ ...step, outputs: { out: [x] } }, simple('quantize', step.label, { x }, quantized)]
 }
 
 function gatedBy(activation: 'silu' | 'geluTanh', step: GraphStep, d: Decomposer): GraphStep[] {

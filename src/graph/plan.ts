@@ -16,6 +16,11 @@ export interface FileWeight {
   readonly offset: number
   /** Added to every value of a vector when it is loaded (Hugging Face's Gemma stores norm weights minus one). */
   readonly add?: number
+  /**
+   * The file has the transpose of a larger matrix with so many columns: element [r, c] stands c · storedColumns + r elements
+   * behind `offset`. Such a matrix is copied when it is loaded (plain types only).
+   */
+  readonly storedColumns?: number
 }
 
 /** A small f32 vector that the plan carries itself (rotary frequencies). */

@@ -314,6 +314,43 @@ TEST_CASE("elementwise ops match float64, in place too, with the same bits on ev
   });
 }
 
+TEST_CASE("tanh is within 2 ulp, and the normal tail within 4") {
+  on_each_variant([&](const KernelTable& kernels) {
+    std::vector<float> points;
+    for (float x = 0x1p-130f; x < 20; x *= 1.0007f) points.push_back(x);
+    Matrix x(1, points.size()), out(1, points.size());
+    const auto run = [&](float sign, auto& kernel, auto op) {
+      for (size_t i = 0; i < points.size(); i++) x.f32(0)[i] = sign * points[i];
+      execute(kernel, op);
+    };
+    for (float sign : {-1.0f, 1.0f}) {
+      // The cap of 1 and its quotient are exact.
+      run(sign, kernels.softcap, ops::Softcap<Rows, Weight>{x.rows(), out.rows(), 1.0f});
+      double worst = 0;
+      for (size_t i = 0; i < x.width; i++) {
+        const double e = std::tanh(double{x.f32(0)[i]});
+        worst = std::max(worst, std::abs(out.f32(0)[i] - e) / ulp(e));
+      }
+      CHECK(worst < 2);
+    }
+    // x · Φ(x) of negative x is the tail and one product.
+    run(-1, kernels.gelu, ops::Gelu<Rows, Weight>{x.rows(), out.rows()});
+    double worst = 0;
+    for (size_t i = 0; i < x.width; i++) {
+      const double v = x.f32(0)[i], e = v * 0.5 * std::erfc(-v / std::sqrt(2.0));
+      if (std::abs(e) > 0x1p-120 && v > -13) worst = std::max(worst, std::abs(out.f32(0)[i] - e) / ulp(e));
+    }
+    CHECK(worst < 5);
+    MESSAGE("gelu ", worst);
+    for (auto [from, to] : {std::pair{kInfinity, kInfinity}, {-1000.0f, 0.0f}, {1000.0f, 1000.0f}, {0.0f, 0.0f}}) {
+      Matrix one(1, 1), result(1, 1);
+      one.f32(0)[0] = from;
+      execute(kernels.gelu, ops::Gelu<Rows, Weight>{one.rows(), result.rows()});
+      CHECK(result.f32(0)[0] == to);
+    }
+  });
+}
+
 TEST_CASE("silu and geluTanh end at 0 and x, and keep NaN") {
   on_each_variant([&](const KernelTable& kernels) {
     Matrix x(1, 5), out(1, 5);

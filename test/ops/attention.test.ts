@@ -11,9 +11,10 @@ interface Shape {
   /** One attention per window, each with a layer of its own. Default: one over everything. */
   readonly windows?: readonly number[]
   readonly scale?: number
+  readonly softcap?: number
 }
 
-function attention(rows: number, { heads, kvHeads, headDim, windows = [0], scale }: Shape, more: Partial<OpCase> = {}): OpCase {
+function attention(rows: number, { heads, kvHeads, headDim, windows = [0], scale, softcap }: Shape, more: Partial<OpCase> = {}): OpCase {
   const made = (n: number, seed: number) => random(rows, n * headDim, seed + headDim)
   return {
     inputs: { q: made(heads, 0), k: made(kvHeads, 17), v: made(kvHeads, 34) },
@@ -23,7 +24,7 @@ function attention(rows: number, { heads, kvHeads, headDim, windows = [0], scale
         k: g.input('k', kvHeads * headDim),
         v: g.input('v', kvHeads * headDim),
       }
-      const scaled = scale === undefined ? {} : { scale }
+      const scaled = { ...(scale === undefined ? {} : { scale }), ...(softcap === undefined ? {} : { softcap }) }
       windows.forEach((window, layer) => {
         g.output(`window ${window}`, g.attention({ layer, ...values, headDim, window, ...scaled }))
       })
@@ -99,6 +100,20 @@ describe('attention', () => {
   it('multiplies scores by its scale', async () => {
     const c = attention(20, { heads: 2, kvHeads: 2, headDim: 16, scale: 3 })
     await expectReference(c, { absolute: 12 * absolute(16) })
+  })
+
+  it('caps scores, however the tokens are cut into steps', async () => {
+    const shape = { heads: 4, kvHeads: 2, headDim: 40, windows: [0, 20], scale: 2, softcap: 1.5 }
+    for (const kvType of ['f32', 'q8_0'] as const) {
+      const c = attention(150, shape, { kvType, sequences: [100, 50] })
+      await expectReference(c, { absolute: 13 * absolute(40, kvType) })
+      const steps = [[[0, 63]], [[1, 1]], [[0, 2], [1, 49]], [[0, 35]]] as const
+      for (const isa of isas) expectEqual(await runOp({ ...c, steps, threads: 2 }, isa), await runOp(c, isa), isa)
+    }
+    // The cap changes the result by more than the tolerance.
+    const capped = await runOp(attention(20, shape), isas[0]!)
+    const plain = await runOp(attention(20, { ...shape, softcap: 0 }), isas[0]!)
+    expect(capped['window 0']!.data.some((value, i) => Math.abs(value - plain['window 0']!.data[i]!) > 0.1)).toBe(true)
   })
 
   it('stays exact for scores far apart and for equal ones', async () => {

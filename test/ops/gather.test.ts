@@ -67,6 +67,26 @@ describe('embedding', () => {
   })
 })
 
+describe('positionEmbedding', () => {
+  it('reads the row of each position, whatever the tokens are and however they are cut into steps', async () => {
+    for (const type of ['f32', 'f16', 'q8_0'] as const) {
+      const tensors = { 'table.weight': randomTensor(type, [4096, 32], 7) }
+      const build = (g: GraphBuilder) => g.output('out', g.positionEmbedding('table', 4096, 32))
+      const c = { tensors, tokens: Array.from({ length: 90 }, () => 0), sequences: [70, 20], build }
+      await expectReference(c, { relative: 2 ** -23 })
+      const steps = [[[0, 33]], [[1, 1], [0, 1]], [[0, 36], [1, 19]]] as const
+      for (const isa of isas) expectEqual(await runOp({ ...c, steps, threads: 2 }, isa), await runOp(c, isa), isa)
+    }
+  })
+
+  it('is refused where a context has more positions than the table has rows', async () => {
+    const tensors = { 'table.weight': randomTensor('f32', [4095, 4], 7) }
+    const build = (g: GraphBuilder) => g.output('out', g.positionEmbedding('table', 4095, 4))
+    const refused = runOp({ tensors, tokens: [0], build }, isas[0]!)
+    await expect(refused).rejects.toThrow(expect.objectContaining({ code: 'PLAN_INVALID' }))
+  })
+})
+
 describe('outputRows', () => {
   it('copies rows bit for bit, NaN and all', async () => {
     for (const [rows, width] of [[1, 1], [3, 7], [70, 67], [5, 257]] as const) {

@@ -1,4 +1,5 @@
 /** Causal attention over a whole sequence in float64: no cache, no chunks. */
+import { softcapOf } from './elementwise.js'
 import { matrix, type Matrix } from './matrix.js'
 
 export interface AttentionShape {
@@ -6,10 +7,12 @@ export interface AttentionShape {
   readonly scale: number
   /** 0: all positions. */
   readonly window: number
+  /** 0: none. */
+  readonly softcap: number
 }
 
 /** q [T, H·E], k and v [T, K·E], row t at position t. */
-export function attention(q: Matrix, k: Matrix, v: Matrix, { headDim, scale, window }: AttentionShape): Matrix {
+export function attention(q: Matrix, k: Matrix, v: Matrix, { headDim, scale, window, softcap }: AttentionShape): Matrix {
   const shared = q.width / k.width
   const out = matrix(q.rows, q.width)
   for (let t = 0; t < q.rows; t++) {
@@ -21,7 +24,7 @@ export function attention(q: Matrix, k: Matrix, v: Matrix, { headDim, scale, win
       for (let s = first; s <= t; s++) {
         let dot = 0
         for (let e = 0; e < headDim; e++) dot += q.data[qAt + e]! * k.data[s * k.width + kvHead + e]!
-        scores.push(scale * dot)
+        scores.push(softcap > 0 ? softcapOf(scale * dot, softcap) : scale * dot)
       }
       const most = Math.max(...scores)
       const weights = scores.map((score) => Math.exp(score - most))

@@ -16,7 +16,9 @@ const gguf = [
   'gguf/qwen2',
   'gguf/qwen3',
   'gguf/phi3',
+  'gguf/gemma2',
   'gguf/gemma3_text',
+  'gguf/gpt2',
 ]
 
 const temporary: string[] = []

@@ -4,11 +4,11 @@ import { type Graph, listOf } from '../../src/graph/graph.js'
 import { opRow } from '../../src/graph/ops.js'
 import type { Plan, PlanStep, PlanValue, PlanWeight } from '../../src/graph/plan.js'
 import { attention } from './attention.js'
-import { add, geglu, geluTanh, mul, scale, silu, swiglu } from './elementwise.js'
-import { embedding, outputRows } from './gather.js'
+import { add, geglu, gelu, geluTanh, mul, scale, silu, softcap, swiglu } from './elementwise.js'
+import { embedding, outputRows, positionEmbedding } from './gather.js'
 import { linear } from './matmul.js'
-import { map, type Matrix } from './matrix.js'
-import { rmsNorm } from './norm.js'
+import { map, matrix, type Matrix } from './matrix.js'
+import { layerNorm, rmsNorm } from './norm.js'
 import { bytesOf, decode } from './quant.js'
 import { rope, ropeTable } from './rope.js'
 
@@ -39,10 +39,17 @@ export function runPlan(
       switch (step.op) {
         case 'embedding':
           return [embedding(weight('table'), tokens, attribute('scale'))]
+        case 'positionEmbedding':
+          return [positionEmbedding(weight('table'), tokens.length)]
         case 'linear':
           return runLinear(step, arena, weights)
         case 'rmsNorm': {
           const normed = rmsNorm(value('x'), weight('weight').data, attribute('eps'))
+          return listOf(step.outputs.out).map(() => normed)
+        }
+        case 'layerNorm': {
+          const bias = step.weights.bias === undefined ? null : weight('bias').data
+          const normed = layerNorm(value('x'), weight('weight').data, bias, attribute('eps'))
           return listOf(step.outputs.out).map(() => normed)
         }
         case 'ropeTable':
@@ -65,6 +72,7 @@ export function runPlan(
               headDim: attribute('headDim'),
               scale: attribute('scale'),
               window: attribute('window'),
+              softcap: attribute('softcap'),
             }),
           ]
         }
@@ -82,6 +90,10 @@ export function runPlan(
           return [silu(value('x'))]
         case 'geluTanh':
           return [geluTanh(value('x'))]
+        case 'gelu':
+          return [gelu(value('x'))]
+        case 'softcap':
+          return [softcap(value('x'), attribute('cap'))]
         case 'scale':
           return [scale(value('x'), attribute('factor'))]
         case 'outputRows':
@@ -137,8 +149,13 @@ class Weights {
   #decode(weight: PlanWeight): Matrix {
     const [rows, width] = weight.shape.length === 2 ? [weight.shape[0]!, weight.shape[1]!] : [1, weight.shape[0]!]
     if ('data' in weight) return { rows, width, data: Float64Array.from(weight.data) }
-    const { file, offset, type, add = 0 } = weight
+    const { file, offset, type, add = 0, storedColumns } = weight
     if (!this.#files.has(file)) this.#files.set(file, readFileSync(this.plan.files[file]!.path))
+    if (storedColumns !== undefined) {
+      const stored = [1, (width - 1) * storedColumns + rows]
+      const data = decode(type, this.#files.get(file)!.subarray(offset, offset + bytesOf(type, stored)))
+      return matrix(rows, width, (r, c) => data[c * storedColumns + r]!)
+    }
     const bytes = this.#files.get(file)!.subarray(offset, offset + bytesOf(type, weight.shape))
     return map({ rows, width, data: decode(type, bytes) }, (value) => value + add)
   }

@@ -16,8 +16,11 @@ export const huggingFace = [
   'qwen3',
   'phi3',
   'gemma',
+  'gemma2',
   'gemma3_text',
   'smollm3',
+  'gpt2',
+  'gpt2_inverse_layer_scale',
 ]
 
 export const goldensFolder = process.env.INFERNODE_GOLDENS ?? fileURLToPath(new URL('../fixtures/goldens', import.meta.url))

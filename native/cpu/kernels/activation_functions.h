@@ -15,5 +15,14 @@ INFERNODE_INLINE F32 gelu_tanh(F32 x) {
   return x / (F32::all(1.0f) + exp(minus_2u));
 }
 
+// x · Φ(x): for negative x the tail itself, so that nothing cancels.
+INFERNODE_INLINE F32 gelu(F32 x) {
+  const F32 tail = normal_tail(abs(x));
+  return x * select(less(x, F32::zero()), tail, F32::all(1.0f) - tail);
+}
+
+// cap · tanh(x / cap)
+INFERNODE_INLINE F32 softcap(F32 x, F32 cap) { return cap * tanh(x / cap); }
+
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -112,17 +112,18 @@ INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Sh
 
 template <size_t R>
 void attend(TensorType type, const std::byte* keys, const std::byte* values, size_t head_dim, const float* q,
-            const Visible* visible, Softmax* rows, float* out, size_t out_stride, Ahead& ahead) {
+            const Visible* visible, Softmax* rows, float* out, size_t out_stride, Ahead& ahead, float softcap) {
+  const auto attend_to = [&](const auto& page) { attend_page<R>(page, q, visible, rows, out, out_stride, ahead, softcap); };
   switch (type) {
-    case TensorType::kF32: return attend_page<R>(Page<float>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
-    case TensorType::kF16: return attend_page<R>(Page<F16>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
-    case TensorType::kBf16: return attend_page<R>(Page<Bf16>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
-    default: return attend_page<R>(Page<int8_t>(keys, values, head_dim), q, visible, rows, out, out_stride, ahead);
+    case TensorType::kF32: return attend_to(Page<float>(keys, values, head_dim));
+    case TensorType::kF16: return attend_to(Page<F16>(keys, values, head_dim));
+    case TensorType::kBf16: return attend_to(Page<Bf16>(keys, values, head_dim));
+    default: return attend_to(Page<int8_t>(keys, values, head_dim));
   }
 }
 
 using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax*, float*,
-                        size_t, Ahead&);
+                        size_t, Ahead&, float);
 constexpr Attend kAttend[] = {nullptr, attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
 static_assert(kTileRows < sizeof(kAttend) / sizeof(kAttend[0]));
 
@@ -205,7 +206,7 @@ struct Item {
       }
       if (any)
         kAttend[n](type, keys, values, shape.head_dim, scratch.q + begin * shape.head_dim, visible, scratch.part + begin,
-                   scratch.part_out + begin * shape.padded_dim, shape.padded_dim, ahead);
+                   scratch.part_out + begin * shape.padded_dim, shape.padded_dim, ahead, op.softcap);
     }
   }
 

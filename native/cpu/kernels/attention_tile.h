@@ -7,7 +7,7 @@
 // lies there may be NaN.
 #pragma once
 
-#include "cpu/kernels/math.h"
+#include "cpu/kernels/activation_functions.h"
 #include "cpu/kernels/rows.h"
 #include "cpu/kv_layout.h"
 #include "simd.h"
@@ -187,6 +187,12 @@ INFERNODE_INLINE void page_scores(const Page& page, const float* q, VisibleToTil
   }
 }
 
+// Scores of seen positions become cap · tanh(score / cap). Whole vectors: what is not seen may be anything, before and after.
+INFERNODE_INLINE void cap_scores(float* scores, Visible visible, float cap) {
+  for (size_t j = visible.begin / F32::lanes * F32::lanes; j < visible.end; j += F32::lanes)
+    store(scores + j, softcap(load(scores + j), F32::all(cap)));
+}
+
 // Turns the visible scores of a row into exp(score - max), in place, and merges maximum and sum into the row's.
 INFERNODE_INLINE Factors page_softmax(float* scores, Visible visible, Softmax& row) {
   constexpr size_t lanes = F32::lanes;
@@ -259,10 +265,10 @@ INFERNODE_INLINE void page_values(const Page& page, size_t e, const float (*weig
   }
 }
 
-// Adds one page to R rows. q: [E, R], scaled; out: R rows of out_stride floats, a multiple of the lanes and at least E.
+// Adds one page to R rows. softcap 0: none. q: [E, R], scaled; out: R rows of out_stride floats, a multiple of the lanes and at least E.
 template <size_t R, class Page>
 void attend_page(const Page& page, const float* q, const Visible* visible, Softmax* rows, float* out, size_t out_stride,
-                 Ahead& ahead) {
+                 Ahead& ahead, float softcap) {
   constexpr size_t lanes = F32::lanes, step = kTileVectors * lanes;
   alignas(64) float weights[R][kPagePositions];
   const VisibleToTile seen = together<R>(visible);
@@ -271,6 +277,7 @@ void attend_page(const Page& page, const float* q, const Visible* visible, Softm
   Factors factors[R] = {};
   for (size_t r = 0; r < R; r++) {
     first[r] = rows[r].empty;
+    if (softcap > 0) cap_scores(weights[r], visible[r], softcap);
     if (visible[r].begin < visible[r].end) factors[r] = page_softmax(weights[r], visible[r], rows[r]);
   }
   size_t e = 0;

@@ -58,6 +58,17 @@ void run(const ops::GeluTanh<Rows, Weight>& op, const Batch&, Range items, std::
   map(op.x, op.out, items, [](F32 x) { return gelu_tanh(x); });
 }
 
+size_t items(const ops::Gelu<Rows, Weight>& op, const Batch&) { return column_items(op.out); }
+void run(const ops::Gelu<Rows, Weight>& op, const Batch&, Range items, std::byte*) {
+  map(op.x, op.out, items, [](F32 x) { return gelu(x); });
+}
+
+size_t items(const ops::Softcap<Rows, Weight>& op, const Batch&) { return column_items(op.out); }
+void run(const ops::Softcap<Rows, Weight>& op, const Batch&, Range items, std::byte*) {
+  const F32 cap = F32::all(op.cap);
+  map(op.x, op.out, items, [=](F32 x) { return softcap(x, cap); });
+}
+
 size_t items(const ops::Scale<Rows, Weight>& op, const Batch&) { return column_items(op.out); }
 void run(const ops::Scale<Rows, Weight>& op, const Batch&, Range items, std::byte*) {
   const F32 factor = F32::all(op.factor);

@@ -17,6 +17,13 @@ void run(const ops::Embedding<Rows, Weight>& op, const Batch& batch, Range items
   }
 }
 
+// A plan is refused where the table has fewer rows than its contexts have positions.
+size_t items(const ops::PositionEmbedding<Rows, Weight>& op, const Batch&) { return op.out.n; }
+void run(const ops::PositionEmbedding<Rows, Weight>& op, const Batch& batch, Range items, std::byte*) {
+  for (size_t t = items.begin; t < items.end; t++)
+    dequantize(op.table, static_cast<size_t>(batch.positions[t]), f32_row(op.out, t));
+}
+
 size_t items(const ops::OutputRows<Rows, Weight>& op, const Batch&) { return op.out.n; }
 void run(const ops::OutputRows<Rows, Weight>& op, const Batch& batch, Range items, std::byte*) {
   for (size_t i = items.begin; i < items.end; i++)

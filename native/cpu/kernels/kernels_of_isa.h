@@ -18,6 +18,7 @@ INFERNODE_OPS(INFERNODE_OP)
 // Bytes of scratch per thread, for the ops that need any.
 size_t scratch_bytes(const ops::Linear<Rows, Weight>&, const Batch&);
 size_t scratch_bytes(const ops::RmsNorm<Rows, Weight>&, const Batch&);
+size_t scratch_bytes(const ops::LayerNorm<Rows, Weight>&, const Batch&);
 size_t scratch_bytes(const ops::Attention<Rows, Weight>&, const Batch&);
 
 // The workspace and second phase of attention.

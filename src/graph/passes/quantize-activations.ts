@@ -61,7 +61,7 @@ function typesOf(step: GraphStep, graph: Graph): ActivationType[] {
 /** A norm over groups inside a row has no whole blocks to quantize. */
 function normalizesRows(graph: Graph, step: GraphStep): boolean {
   return (
-    step.op === 'rmsNorm' &&
+    (step.op === 'rmsNorm' || step.op === 'layerNorm') &&
     graph.weights[step.weights.weight as number]!.shape[0] === graph.values[step.inputs.x as number]!.width
   )
 }
@@ -70,7 +70,7 @@ function fuseIntoNorms(graph: Graph, norms: ReadonlyMap<number, readonly number[
   const readers = countReaders(graph)
   const steps = graph.steps.map((step) => {
     const out = listOf(step.outputs.out)
-    const made = step.op === 'rmsNorm' ? norms.get(out[0]!) : undefined
+    const made = norms.get(out[0] ?? -1)
     if (!made) return step
     const kept = readers[out[0]!]! > 0 ? out : []
     return { ...step, outputs: { out: [...kept, ...made].sort((a, b) => rank(graph, a) - rank(graph, b)) } }
