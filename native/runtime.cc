@@ -82,6 +82,7 @@ Runtime::~Runtime() {
   // First what may still add engines and requests. Chores left over belong to isolates that are gone: only they let go of it.
   loading_.reset();
   requests_.reset();
+  conversion_.reset();
   {
     Lock lock(mutex_);
     stop_ = true;
@@ -90,6 +91,15 @@ Runtime::~Runtime() {
   }
   signal_->ring();
   if (driving_) driver_.join();
+}
+
+Result<Service*> Runtime::conversion() {
+  Lock lock(mutex_);
+  if (!conversion_) {
+    INFERNODE_ASSIGN(conversion, Service::make("inf-conversion"));
+    conversion_ = std::move(conversion);
+  }
+  return conversion_.get();
 }
 
 void Runtime::on_driver(int threads, std::function<void(ThreadPool&)> task) {

@@ -43,6 +43,8 @@ class Runtime {
   // them, tokenizing and preparing requests.
   Service& loading() { return *loading_; }
   Service& requests() { return *requests_; }
+  // A thread for what takes minutes (quantizing a checkpoint), so that neither waits for it; started at the first call.
+  Result<Service*> conversion();
   // Runs `task` on the driver thread between steps, with at least `threads` compute threads in the pool.
   void on_driver(int threads, std::function<void(ThreadPool&)> task);
   // The driver steps it from now on, until it closes.
@@ -74,7 +76,7 @@ class Runtime {
   std::vector<Task> tasks_;
   bool stop_ = false;
 
-  std::unique_ptr<Service> loading_, requests_;
+  std::unique_ptr<Service> loading_, requests_, conversion_;
   bool driving_ = false;
   StartedThread driver_;
 };

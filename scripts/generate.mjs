@@ -78,6 +78,22 @@ const tensorTypesHeader = lines(
   '}  // namespace infernode',
 )
 
+// native/generated/blocks.h
+
+/** Types that weights have: the others are indices or activations. */
+const weightTypes = typeNames.filter((type) => tensorTypes[type].activations !== null)
+
+const blocksHeader = lines(
+  writtenFrom('src/tensor-types.ts'),
+  '#pragma once',
+  '',
+  weightTypes.map((type) => `#include "quant/${type}.h"`).sort(),
+  '',
+  '// X(enumerator of TensorType, struct in namespace quant): every type that weights have.',
+  '#define INFERNODE_BLOCKS(X) \\',
+  weightTypes.map((type, i) => `  X(${enumerator(type)}, ${enumerator(type).slice(1)})${i < weightTypes.length - 1 ? ' \\' : ''}`),
+)
+
 // native/generated/ops.h
 
 const roles = { inputs: ['Value', 'input'], weights: ['Weight', 'weight'], outputs: ['Value', 'output'] }
@@ -216,6 +232,7 @@ const opsPage = lines(
 const files = {
   'native/generated/errors.h': errorsHeader,
   'native/generated/tensor_types.h': tensorTypesHeader,
+  'native/generated/blocks.h': blocksHeader,
   'native/generated/ops.h': opsHeader,
   'docs/ops.md': opsPage,
 }

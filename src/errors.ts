@@ -22,6 +22,10 @@ const errors = {
 
   // Files
   FILE_UNREADABLE: (file: string, reason: string) => [`${file} cannot be read: ${reason}.`, 'Check the path and the permissions.'],
+  FILE_UNWRITABLE: (file: string, reason: string) => [
+    `${file} cannot be written: ${reason}.`,
+    'Check the path, the permissions and the free space.',
+  ],
   FORMAT_UNKNOWN: (file: string, reason: string) => [
     `${file} is not a checkpoint that infernode knows: ${reason}.`,
     'Pass a GGUF file, or a Hugging Face folder with config.json and *.safetensors.',
@@ -54,6 +58,10 @@ const errors = {
   TENSOR_TYPE_UNSUPPORTED: (name: string, file: string, type: string) => [
     `${file}: tensor "${name}" is of the type ${type}, which infernode cannot compute with.`,
     'Use a checkpoint quantized to q8_0, q4_0, q5_0, q4_k or q6_k, or in f32, f16 or bf16.',
+  ],
+  WEIGHT_UNENCODABLE: (name: string, row: string, column: string, value: string, type: string) => [
+    `Tensor "${name}", row ${row}, column ${column}: ${value} cannot be stored as ${type}.`,
+    'Keep the tensor in a wider type, or look for an undamaged checkpoint.',
   ],
 
   // Tokenizer

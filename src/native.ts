@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, errorCodes, InfernodeError } from './errors.js'
+import type { TensorTypeName } from './tensor-types.js'
 
 /** What the native side rejects with: an Error that carries the code and the arguments of its row in src/errors.ts. */
 interface NativeError extends Error {
@@ -144,11 +145,50 @@ export interface NativeEngineOptions {
   mmap: boolean
 }
 
+export interface NativeQuantizeRequest {
+  /** Of the tensor, for errors. */
+  name: string
+  /** Bytes, copied during the call, or a range of a file. */
+  source: Uint8Array | { path: string; offset: number }
+  sourceType: TensorTypeName
+  targetType: TensorTypeName
+  nRows: number
+  /** Values in a row: a whole number of blocks of both types. */
+  rowLength: number
+  /** Of the rows, in the tensor, for errors. */
+  firstRow: number
+  /** A range of a file that exists; null: the result carries the bytes. */
+  target: { path: string; offset: number } | null
+  threads: number // 0: the runtime's own choice
+}
+
+export interface NativeQuantizeResult {
+  /** Empty where the target is a file. */
+  bytes: Uint8Array
+  /** Root of the mean square of the source's values. */
+  rms: number
+  rmse: number
+  maxError: number
+  /** The block (of the target's type) with the largest error. */
+  worstBlock: { index: number; rmse: number }
+}
+
+/** Jobs run one after another, on threads of their own. */
+export interface NativeQuantizeJob {
+  result: Promise<NativeQuantizeResult>
+  valuesDone(): number
+  /** The result becomes ABORTED within milliseconds if the job runs; a waiting job says so when its turn comes. */
+  cancel(): void
+}
+
 export interface NativeAddon {
   info(options?: { threads?: number; isa?: string }): RuntimeInfo
   /** Everything of a tokenizer.json but model.vocab, model.merges and added_tokens, as JSON text. */
   tokenizerJsonSkeleton(path: string): Promise<string>
   createTokenizer(description: string): Promise<NativeTokenizer>
+  /** Tensor types that quantizeTensor can write. */
+  encodableTypes(): TensorTypeName[]
+  quantizeTensor(request: NativeQuantizeRequest): NativeQuantizeJob
   createEngine(plan: string, tokenizer: NativeTokenizer | null, options: NativeEngineOptions): Promise<NativeEngine>
   /** Measures this machine: bytes/s of plain reading, int8 multiply-adds/s, with the given number of threads (0: all). */
   measure(options: { threads: number; isa: string; milliseconds: number }): Promise<{ readBytesPerSecond: number; int8MacsPerSecond: number }>

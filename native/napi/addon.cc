@@ -10,6 +10,7 @@
 #include "napi/engine_binding.h"
 #include "napi/environment.h"
 #include "napi/promise.h"
+#include "napi/quantize_binding.h"
 #include "napi/tokenizer_binding.h"
 #include "pages.h"
 
@@ -130,6 +131,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("measure", Napi::Function::New(env, measure, "measure"));
   exports.Set("tokenizerJsonSkeleton", Napi::Function::New(env, tokenizer_json_skeleton_of, "tokenizerJsonSkeleton"));
   exports.Set("createTokenizer", Napi::Function::New(env, create_tokenizer, "createTokenizer"));
+  exports.Set("encodableTypes", Napi::Function::New(env, encodable_types, "encodableTypes"));
+  exports.Set("quantizeTensor", Napi::Function::New(env, quantize_tensor, "quantizeTensor"));
   exports.Set("createEngine", Napi::Function::New(env, create_engine, "createEngine"));
   return exports;
 }

@@ -104,11 +104,19 @@ void Environment::own(const std::shared_ptr<Engine>& engine) {
   engines_.push_back(engine);
 }
 
+void Environment::own(const std::shared_ptr<QuantizeJob>& job) {
+  std::erase_if(jobs_, [](const std::weak_ptr<QuantizeJob>& j) { return j.expired(); });
+  jobs_.push_back(job);
+}
+
 void Environment::end() {
   mailbox_->close();
   for (const auto& engine : engines_)
     if (auto alive = engine.lock()) alive->close();
   engines_.clear();
+  for (const auto& job : jobs_)
+    if (auto alive = job.lock()) alive->cancel();
+  jobs_.clear();
   runtime_.reset();
 }
 

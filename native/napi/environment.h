@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine.h"
+#include "quantizer.h"
 #include "runtime.h"
 #include "threading.h"
 
@@ -46,14 +47,16 @@ class Environment {
   const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
   // Starts the runtime if this is the first call of the process.
   Result<std::shared_ptr<Runtime>> runtime();
-  // Closed when the isolate ends, if not before.
+  // Closed, cancelled when the isolate ends, if not before.
   void own(const std::shared_ptr<Engine>& engine);
+  void own(const std::shared_ptr<QuantizeJob>& job);
   void end();
 
  private:
   std::shared_ptr<Mailbox> mailbox_;
   std::shared_ptr<Runtime> runtime_;
   std::vector<std::weak_ptr<Engine>> engines_;
+  std::vector<std::weak_ptr<QuantizeJob>> jobs_;
 };
 
 }  // namespace infernode

@@ -12,5 +12,6 @@ struct Bf16 {
 static_assert(sizeof(Bf16) == 2);
 
 static inline void decode(const Bf16& block, float* out) { *out = to_float(block.value); }
+static inline void encode(const float* x, Bf16& block) { block.value = to_brain_half(*x); }
 
 }  // namespace infernode::quant

@@ -12,5 +12,6 @@ struct F16 {
 static_assert(sizeof(F16) == 2);
 
 static inline void decode(const F16& block, float* out) { *out = to_float(block.value); }
+static inline void encode(const float* x, F16& block) { block.value = to_half(*x); }
 
 }  // namespace infernode::quant

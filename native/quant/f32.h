@@ -13,5 +13,6 @@ struct F32 {
 static_assert(sizeof(F32) == 4);
 
 static inline void decode(const F32& block, float* out) { __builtin_memcpy(out, block.bytes, sizeof(float)); }
+static inline void encode(const float* x, F32& block) { __builtin_memcpy(block.bytes, x, sizeof(float)); }
 
 }  // namespace infernode::quant

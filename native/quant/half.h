@@ -51,4 +51,17 @@ static inline Half to_half(float x) {
   return {{static_cast<uint8_t>(half), static_cast<uint8_t>(half >> 8)}};
 }
 
+// Rounds to nearest even; too large becomes infinity, NaN stays NaN and becomes quiet.
+static inline BrainHalf to_brain_half(float x) {
+  const uint32_t pattern = __builtin_bit_cast(uint32_t, x);
+  const uint32_t half = (pattern & 0x7fffffff) > 0x7f800000 ? pattern >> 16 | 0x40 : (pattern + 0x7fff + (pattern >> 16 & 1)) >> 16;
+  return {{static_cast<uint8_t>(half), static_cast<uint8_t>(half >> 8)}};
+}
+
+// 1 / x, or 0 where that would be infinite: a block of values so small that nothing of them can be kept.
+static inline float inverse_or_zero(float x) {
+  const float inverse = 1 / x;
+  return inverse <= 0x1p127f && inverse >= -0x1p127f ? inverse : 0;
+}
+
 }  // namespace infernode::quant

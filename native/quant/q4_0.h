@@ -30,7 +30,7 @@ static inline void encode(const float* x, Q4_0& block) {
       signed_largest = x[i];
     }
   }
-  const float d = signed_largest / -8, inverse = d != 0 ? 1 / d : 0;
+  const float d = signed_largest / -8, inverse = inverse_or_zero(d);
   block.d = to_half(d);
   for (size_t i = 0; i < 16; i++) {
     const int low = static_cast<int>(x[i] * inverse + 8.5f), high = static_cast<int>(x[i + 16] * inverse + 8.5f);

@@ -24,7 +24,7 @@ static inline void encode(const float* x, Q8_0& block) {
     const float magnitude = x[i] < 0 ? -x[i] : x[i];
     if (magnitude > largest) largest = magnitude;
   }
-  const float d = largest / 127, inverse = d > 0 ? 1 / d : 0;
+  const float d = largest / 127, inverse = inverse_or_zero(d);
   block.d = to_half(d);
   for (size_t i = 0; i < Q8_0::kValues; i++) {
     const float scaled = x[i] * inverse;
