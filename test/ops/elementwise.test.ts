@@ -19,7 +19,7 @@ const ops: Record<string, { build: Build; relative: number }> = {
   silu: { build: (g, a) => g.silu(a), relative: 2 ** -21 },
   // The cubic argument of the exponential rounds at up to 2^-22 · |2u|, and |2u| ≤ 35 here.
   geluTanh: { build: (g, a) => g.geluTanh(a), relative: 2 ** -17 },
-  // The tail within 4 ulp, half an ulp each of 1 − tail and of the product.
+  // The tail within 5 ulp, half an ulp each of 1 − tail and of the product.
   gelu: { build: (g, a) => g.gelu(a), relative: 2 ** -20 },
   // A quotient, tanh within 2 ulp and a product: 3 ulp are at most 6 · 2^-24.
   softcap: { build: (g, a) => g.softcap(a, 2.5), relative: 6 * 2 ** -24 },
