@@ -9,6 +9,7 @@
 #include "cpu/kernels/kernels.h"
 #include "mapping.h"
 #include "plan.h"
+#include "profile.h"
 #include "result.h"
 #include "thread_pool.h"
 
@@ -36,10 +37,12 @@ struct Limits {
   size_t batch_tokens;  // most tokens of a step
   size_t kv_pages;      // pages of the cache
   TensorType kv_type;   // f32, f16, bf16 or q8_0
+  int threads = 1;      // most threads of a step
+  uint64_t memory = 0;  // most bytes that loading may reserve, see MemoryUse; 0: any
 };
 
 struct MemoryUse {
-  size_t weights_bytes;  // of the files, and vectors converted to f32
+  size_t weights_bytes;  // of the files' matrices, mapped or read, and of vectors converted to f32
   size_t kv_bytes;       // reserved address space; memory is taken when a page is first written
   size_t page_bytes;
   size_t scratch_bytes;
@@ -64,6 +67,9 @@ class Executable {
 
   // May be called by any thread: nobody waits for the running step any more, end it soon. It stays so.
   virtual void abandon() = 0;
+  // Records what threads do, op by op, until stop_profile() returns it: at most `max_events` pieces of work.
+  virtual Status start_profile(size_t max_events) = 0;
+  virtual std::unique_ptr<Profile> stop_profile() = 0;
   virtual MemoryUse memory_use() const = 0;
   virtual const char* backend_name() const = 0;
   virtual const char* isa() const = 0;
@@ -71,7 +77,8 @@ class Executable {
   virtual const cpu::KernelTable& host_kernels() const = 0;
 };
 
-// Loads a plan: opens its files, binds and converts weights. `isa` is empty for the best variant.
+// Loads a plan: opens its files, binds and converts weights, and reserves all memory that steps will need. `isa` is empty for the
+// best variant. Fails with kMemoryLimit for more than Limits::memory, before anything is reserved.
 Result<std::unique_ptr<Executable>> load_on_cpu(std::shared_ptr<const Plan> plan, MappingRegistry& mappings, bool map_files,
                                                 const Limits& limits, const std::string& isa);
 

@@ -33,7 +33,7 @@ Result<std::shared_ptr<Engine>> Engine::make(std::shared_ptr<const Plan> plan, s
                                              const EngineOptions& options, MappingRegistry& mappings,
                                              std::shared_ptr<Signal> signal) {
   std::shared_ptr<Engine> engine(new Engine(std::move(plan), std::move(tokenizer), options, std::move(signal)));
-  const Limits limits{options.batch_tokens, engine->cache_.total_pages(), options.kv_type};
+  const Limits limits{options.batch_tokens, engine->cache_.total_pages(), options.kv_type, options.threads, options.max_memory};
   INFERNODE_ASSIGN(executable, load_on_cpu(engine->plan_, mappings, options.map_files, limits, options.isa));
   engine->executable_ = std::move(executable);
   engine->memory_ = engine->executable_->memory_use();
@@ -296,6 +296,13 @@ void Engine::forget(int64_t sequence) {
     manual_.erase(found);
   }
 }
+
+Status Engine::start_profile(size_t max_events) {
+  if (!executable_) return error(ErrorCode::kDisposed, {"model"});
+  return executable_->start_profile(max_events);
+}
+
+std::unique_ptr<Profile> Engine::stop_profile() { return executable_ ? executable_->stop_profile() : nullptr; }
 
 void Engine::publish_stats() {
   Lock lock(stats_mutex_);

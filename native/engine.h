@@ -38,6 +38,7 @@ struct EngineOptions {
   TensorType kv_type = TensorType::kF16;
   bool map_files = true;
   std::string isa;  // empty: the best
+  uint64_t max_memory = 0;  // bytes that loading may reserve, see Limits::memory; 0: any
 };
 
 struct EngineStats {
@@ -84,6 +85,9 @@ class Engine {
   Result<std::vector<NamedRows>> evaluate(const std::vector<EvaluatePart>& parts, const std::map<std::string, Array<float>>& inputs,
                                           ThreadPool& pool);
   void forget(int64_t sequence);
+  // Records what threads do in steps from now on; what was recorded, null if nothing was asked for.
+  Status start_profile(size_t max_events);
+  std::unique_ptr<Profile> stop_profile();
 
   EngineStats stats();
   const Plan& plan() const { return *plan_; }

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #ifdef _WIN32
 #include <windows.h>
@@ -31,6 +32,14 @@ Error unreadable(const std::string& path) {
   return error(ErrorCode::kFileUnreadable, {path, std::strerror(code)});
 }
 
+timespec time_of_change(const struct stat& status) {
+#ifdef __APPLE__
+  return status.st_mtimespec;
+#else
+  return status.st_mtim;
+#endif
+}
+
 Status read_all(int fd, const std::string& path, std::byte* out, size_t bytes) {
   size_t done = 0;
   while (done < bytes) {
@@ -51,8 +60,22 @@ Mapping::~Mapping() {
   if (mapped_ && data_) UnmapViewOfFile(data_);
 #else
   if (mapped_ && data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (file_ >= 0) ::close(file_);
 #endif
 }
+
+#ifdef _WIN32
+Status Mapping::unchanged() const { return {}; }
+#else
+Status Mapping::unchanged() const {
+  struct stat now;
+  if (file_ < 0) return {};
+  if (::fstat(file_, &now) != 0) return unreadable(path_);
+  const auto changed = time_of_change(now);
+  if (static_cast<size_t>(now.st_size) == size_ && changed.tv_sec == changed_seconds_ && changed.tv_nsec == changed_nanoseconds_) return {};
+  return error(ErrorCode::kFileChanged, {path_});
+}
+#endif
 
 #ifdef _WIN32
 Result<std::shared_ptr<const Mapping>> MappingRegistry::open(const std::string& path, uint64_t expected_bytes, bool map) {
@@ -101,7 +124,8 @@ Result<std::shared_ptr<const Mapping>> MappingRegistry::open(const std::string& 
 }
 #else
 Result<std::shared_ptr<const Mapping>> MappingRegistry::open(const std::string& path, uint64_t expected_bytes, bool map) {
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // Without O_NONBLOCK a pipe that took the file's place would block the thread for ever.
+  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) return unreadable(path);
   struct stat status;
   if (::fstat(file.fd, &status) != 0) return unreadable(path);
@@ -110,11 +134,7 @@ Result<std::shared_ptr<const Mapping>> MappingRegistry::open(const std::string& 
   if (expected_bytes && size != expected_bytes) return error(ErrorCode::kFileChanged, {path});
   if (size == 0) return error(ErrorCode::kFileUnreadable, {path, "the file is empty"});
 
-#ifdef __APPLE__
-  const auto changed = status.st_mtimespec;
-#else
-  const auto changed = status.st_mtim;
-#endif
+  const timespec changed = time_of_change(status);
   const std::string key = std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) + ":" + std::to_string(size) + ":" +
                           std::to_string(changed.tv_sec) + ":" + std::to_string(changed.tv_nsec) + (map ? ":mapped" : ":read");
   // Held while a file is read, so that two loads of one file do not read it twice.
@@ -127,9 +147,14 @@ Result<std::shared_ptr<const Mapping>> MappingRegistry::open(const std::string& 
   mapping->size_ = size;
   if (map) {
     void* view = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
+    if (view == MAP_FAILED && errno == ENOMEM) return error(ErrorCode::kOutOfMemory, {"mapping " + path, std::to_string(size)});
     if (view == MAP_FAILED) return error(ErrorCode::kFileUnreadable, {path, std::string("mmap: ") + std::strerror(errno)});
     mapping->data_ = static_cast<const std::byte*>(view);
     mapping->mapped_ = true;
+    mapping->path_ = path;
+    mapping->file_ = std::exchange(file.fd, -1);
+    mapping->changed_seconds_ = changed.tv_sec;
+    mapping->changed_nanoseconds_ = changed.tv_nsec;
   } else {
     INFERNODE_ASSIGN(bytes, Array<std::byte>::make(size, "the checkpoint"));
     INFERNODE_TRY(read_all(file.fd, path, bytes.data(), size));

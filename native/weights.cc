@@ -43,52 +43,89 @@ size_t turned_bytes(const PlanWeight& weight) {
   return weight.stored_columns ? (weight.rows * row_bytes(weight.type, weight.cols) + 63) & ~size_t{63} : 0;
 }
 
+// Adds a value's bytes to a key.
+template <class T>
+void append(std::string& key, T value) {
+  key.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
 }  // namespace
 
-Result<Weights> Weights::load(const Plan& plan, MappingRegistry& mappings, bool map_files) {
-  Weights weights;
+size_t Weights::memory_for(const Plan& plan, bool map_files) {
+  size_t bytes = 0;
+  for (const PlanWeight& weight : plan.weights)
+    bytes += weight.vector ? padded(weight.cols) * sizeof(float) : turned_bytes(weight);
+  for (const PlanFile& file : plan.files) bytes += map_files ? 0 : static_cast<size_t>(file.bytes);
+  return bytes;
+}
+
+Status Weights::unchanged() const {
+  for (const auto& file : files_) INFERNODE_TRY(file->unchanged());
+  return {};
+}
+
+Result<std::shared_ptr<const Weights>> Weights::load(const Plan& plan, MappingRegistry& mappings, bool map_files) {
+  auto weights = std::make_shared<Weights>();
+  std::string key;
   for (const PlanFile& file : plan.files) {
     INFERNODE_ASSIGN(mapping, mappings.open(file.path, file.bytes, map_files));
-    weights.files_.push_back(mapping);
+    // As long as the weights under this key live, nothing else can be mapped there.
+    append(key, mapping.get());
+    weights->files_.push_back(mapping);
   }
+  for (const PlanWeight& weight : plan.weights) {
+    append(key, weight.type);
+    for (uint64_t number : {weight.rows, weight.cols, uint64_t{weight.vector}, static_cast<uint64_t>(weight.file), weight.offset,
+                            uint64_t{weight.stored_columns}})
+      append(key, number);
+    append(key, weight.add);
+    for (float value : weight.data) append(key, value);
+  }
+  return mappings.share<Weights>(key, [&]() -> Result<std::shared_ptr<const Weights>> {
+    INFERNODE_TRY(weights->bind(plan));
+    return std::shared_ptr<const Weights>(weights);
+  });
+}
+
+Status Weights::bind(const Plan& plan) {
   size_t vector_values = 0;
   for (const PlanWeight& weight : plan.weights)
     if (weight.vector) vector_values += padded(weight.cols);
   INFERNODE_ASSIGN(vectors, Array<float>::make(vector_values, "norm weights and biases"));
-  weights.vectors_ = std::move(vectors);
+  vectors_ = std::move(vectors);
 
   size_t turned_total = 0;
   for (const PlanWeight& weight : plan.weights)
     if (__builtin_add_overflow(turned_total, turned_bytes(weight), &turned_total))
       return error(ErrorCode::kOutOfMemory, {"matrices stored the other way", "more than addressable"});
   INFERNODE_ASSIGN(turned, Array<std::byte>::make(turned_total, "matrices stored the other way"));
-  weights.turned_ = std::move(turned);
+  turned_ = std::move(turned);
 
-  std::byte* next_turned = weights.turned_.data();
-  float* next = weights.vectors_.data();
+  std::byte* next_turned = turned_.data();
+  float* next = vectors_.data();
   for (const PlanWeight& weight : plan.weights) {
     const std::byte* source = weight.file < 0 ? reinterpret_cast<const std::byte*>(weight.data.data())
-                                              : weights.files_[static_cast<size_t>(weight.file)]->data() + weight.offset;
+                                              : files_[static_cast<size_t>(weight.file)]->data() + weight.offset;
     const size_t bytes = weight.rows * row_bytes(weight.type, weight.cols);
     if (weight.vector) {
       convert(weight, source, next);
-      weights.data_.push_back(reinterpret_cast<const std::byte*>(next));
-      weights.after_.push_back(0);
+      data_.push_back(reinterpret_cast<const std::byte*>(next));
+      after_.push_back(0);
       next += padded(weight.cols);
     } else if (weight.stored_columns) {
       info(weight.type).block_bytes == 4 ? turn<uint32_t>(weight, source, next_turned) : turn<uint16_t>(weight, source, next_turned);
-      weights.data_.push_back(next_turned);
+      data_.push_back(next_turned);
       next_turned += turned_bytes(weight);
-      weights.after_.push_back(static_cast<size_t>(weights.turned_.end() - next_turned) + turned_bytes(weight) - bytes);
-      weights.bytes_ += bytes;
+      after_.push_back(static_cast<size_t>(turned_.end() - next_turned) + turned_bytes(weight) - bytes);
+      bytes_ += bytes;
     } else {
-      weights.data_.push_back(source);
-      weights.after_.push_back(weights.files_[static_cast<size_t>(weight.file)]->size() - weight.offset - bytes);
-      weights.bytes_ += bytes;
+      data_.push_back(source);
+      after_.push_back(files_[static_cast<size_t>(weight.file)]->size() - weight.offset - bytes);
+      bytes_ += bytes;
     }
   }
-  weights.bytes_ += weights.vectors_.size() * sizeof(float);
-  return weights;
+  bytes_ += vectors_.size() * sizeof(float);
+  return {};
 }
 
 }  // namespace infernode

@@ -12,9 +12,14 @@ namespace infernode {
 
 class Weights {
  public:
-  // Opens the plan's files (in place, or read when `map_files` is false) and converts its vectors.
-  static Result<Weights> load(const Plan& plan, MappingRegistry& mappings, bool map_files);
+  // Opens the plan's files (in place, or read when `map_files` is false) and converts its vectors. A plan that asks for the same of
+  // the same files gets what is there.
+  static Result<std::shared_ptr<const Weights>> load(const Plan& plan, MappingRegistry& mappings, bool map_files);
+  // Bytes of memory, beside mapped files, that load() takes: vectors, matrices stored the other way, files that are read.
+  static size_t memory_for(const Plan& plan, bool map_files);
 
+  // kFileChanged if a mapped file is not what it was when it was opened; asked before every step.
+  Status unchanged() const;
   // A matrix's first row in its file, or a vector's first f32.
   const std::byte* data(WeightId id) const { return data_[static_cast<size_t>(id)]; }
   // Bytes after the weight's last byte that belong to the same mapping.
@@ -23,6 +28,7 @@ class Weights {
   size_t bytes() const { return bytes_; }
 
  private:
+  Status bind(const Plan& plan);  // to files_
   std::vector<std::shared_ptr<const Mapping>> files_;
   Array<float> vectors_;
   Array<std::byte> turned_;  // matrices that their files store transposed

@@ -1,3 +1,5 @@
+const grouped = (digits: string): string => digits.replace(/\B(?=(\d{3})+$)/g, ',')
+
 /** Cause and remedy of every error. The native side knows only the codes (native/generated/errors.h). */
 const errors = {
   // Arguments
@@ -38,7 +40,7 @@ const errors = {
     `${file}: ${field}: ${reason}.`,
     'This version of infernode does not read that; convert the checkpoint, or look for a newer version.',
   ],
-  FILE_CHANGED: (file: string) => [`${file} changed while it was being loaded.`, 'Load it again when nothing writes to it.'],
+  FILE_CHANGED: (file: string) => [`${file} changed while it was being loaded or used.`, 'Load it again when nothing writes to it.'],
   CONFIG_INVALID: (file: string, field: string, reason: string) => [
     `${file}: ${field}: ${reason}.`,
     'The checkpoint does not describe a model that infernode can build; check the field.',
@@ -93,6 +95,11 @@ const errors = {
   OUT_OF_MEMORY: (purpose: string, bytes: string) => [
     `${bytes} bytes for ${purpose} could not be allocated.`,
     'Lower cacheTokens or the context length, choose a smaller kvType or checkpoint, or free memory.',
+  ],
+  MEMORY_LIMIT: (needed: string, limit: string, weights: string, kv: string, scratch: string) => [
+    `The model needs ${grouped(needed)} bytes of memory (weights that are not mapped ${grouped(weights)}, KV cache ${grouped(kv)}, ` +
+      `activations and scratch ${grouped(scratch)}); maxMemory allows ${grouped(limit)}.`,
+    'Lower cacheTokens, choose a smaller kvType, leave mmap on, or raise maxMemory.',
   ],
   QUEUE_FULL: (waiting: string) => [`${waiting} requests are waiting already.`, 'Send the request again later, or raise maxQueue.'],
   LOGITS_NOT_FINITE: (position: string) => [

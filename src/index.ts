@@ -9,6 +9,7 @@ export type {
   LoadProgress,
   ModelInfo,
   ModelStats,
+  ProfileOptions,
   Score,
   ScoreOptions,
   TokenInText,
@@ -23,5 +24,7 @@ export type { Inspection } from './inspect.js'
 export { drawPlan } from './graph/draw.js'
 export { formatPlan } from './graph/format-plan.js'
 export type { Plan } from './graph/plan.js'
+export { Profile } from './profile.js'
+export type { OpProfile } from './profile.js'
 export { measureMachine, runtime } from './runtime.js'
 export type { MachinePeaks, MeasureOptions, Runtime, RuntimeOptions } from './runtime.js'

@@ -10,7 +10,7 @@ import type { Checkpoint } from './formats/checkpoint.js'
 import { Generate, toIds, toRequest, type GenerateOptions, type ModelLimits, type Prompt } from './generate.js'
 import { compilePlan } from './graph/compile.js'
 import type { Plan } from './graph/plan.js'
-import { callNative, native, packageRoot, type NativeEngine } from './native.js'
+import { callNative, native, packageRoot, type NativeEngine, type NativeProfile } from './native.js'
 import {
   abortSignal,
   aborted,
@@ -25,6 +25,7 @@ import {
   type Rule,
   type Rules,
 } from './options.js'
+import { Profile } from './profile.js'
 import { askedIsa } from './runtime.js'
 import { Tokenizer } from './tokenizer/tokenizer.js'
 
@@ -49,10 +50,18 @@ export interface LoadOptions {
   /** Requests that may wait; one more is refused with QUEUE_FULL. Default 1024. */
   maxQueue?: number
   /**
-   * Map the weights (default), or read them into memory. A mapped file that somebody cuts short while it is in use ends the
-   * process; `false` is for places where that can happen.
+   * Map the weights (default), or read them into memory. Requests on a mapped file that was cut short or written to fail with
+   * FILE_CHANGED; but if that happens in the middle of a step, or the disk fails, the process ends by SIGBUS. `false` is for places
+   * where that can happen. docs/reliability.md
    */
   mmap?: boolean
+  /**
+   * Most bytes of memory that the model may take: loading one that needs more is refused with MEMORY_LIMIT. Counted at their most:
+   * weights that are not mapped (all with `mmap: false`), the KV cache (cacheTokens), activations, logits and scratch. Not counted:
+   * mapped weights (the system may drop them at any time), the vocabulary, and what requests bring: prompts and texts not yet read.
+   * Default: no limit.
+   */
+  maxMemory?: number
   /** Gives up loading: load() rejects with ABORTED. */
   signal?: AbortSignal
   /** Told before each part of loading. */
@@ -124,6 +133,11 @@ export interface DecodeOptions {
   skipSpecial?: boolean
 }
 
+export interface ProfileOptions {
+  /** Pieces of work that are recorded, 32 bytes each; a step has some hundreds to some thousands. Default 1,000,000. */
+  maxEvents?: number
+}
+
 export interface ScoreOptions extends EncodeOptions {
   /** Gives up: score() rejects with ABORTED. */
   signal?: AbortSignal
@@ -172,11 +186,13 @@ const loadRules: Rules<LoadOptions> = {
   contextLength: integer(1, 2 ** 31 - 1),
   maxQueue: integer(1, 2 ** 31 - 1),
   mmap: boolean,
+  maxMemory: integer(1),
   signal: abortSignal,
   onProgress: callback,
 }
 const encodeRules: Rules<EncodeOptions> = { addSpecial: boolean, parseSpecial: boolean }
 const decodeRules: Rules<DecodeOptions> = { skipSpecial: boolean }
+const profileRules: Rules<ProfileOptions> = { maxEvents: integer(1, 2 ** 26) }
 const scoreRules: Rules<ScoreOptions> = { ...encodeRules, signal: abortSignal }
 
 const plainObject: Rule = {
@@ -199,6 +215,7 @@ interface Parts {
   readonly info: ModelInfo
   readonly limits: ModelLimits
   readonly prompts: ChatPrompts | null
+  readonly plan: Plan
 }
 
 export class Model {
@@ -208,9 +225,11 @@ export class Model {
   readonly #tokenizer: Tokenizer | null
   readonly #limits: ModelLimits
   readonly #prompts: ChatPrompts | null
+  readonly #plan: Plan
   #disposed: Promise<void> | undefined
 
-  private constructor({ engine, tokenizer, info, limits, prompts }: Parts) {
+  private constructor({ engine, tokenizer, info, limits, prompts, plan }: Parts) {
+    this.#plan = plan
     this.#prompts = prompts
     this.#engine = engine
     this.#tokenizer = tokenizer
@@ -248,6 +267,7 @@ export class Model {
       batchTokens,
       maxQueue: given.maxQueue ?? 1024,
       mmap: given.mmap ?? true,
+      ...(given.maxMemory === undefined ? {} : { maxMemory: given.maxMemory }),
     }
     const engine = await callNative(() => native().createEngine(JSON.stringify(plan), tokenizer?.native ?? null, settings))
     try {
@@ -255,7 +275,7 @@ export class Model {
       const info = await describeModel(checkpoint, plan, settings)
       const { vocabSize, contextLength } = info
       const limits = { vocabSize, contextLength, generation: checkpoint.generation }
-      return new Model({ engine, tokenizer, info, limits, prompts: tokenizer && new ChatPrompts(checkpoint, tokenizer) })
+      return new Model({ engine, tokenizer, info, limits, prompts: tokenizer && new ChatPrompts(checkpoint, tokenizer), plan })
     } catch (cause) {
       await engine.dispose()
       throw cause
@@ -352,6 +372,25 @@ export class Model {
   /** Memory and work of the engine at this moment. */
   stats(): ModelStats {
     return this.#live().stats()
+  }
+
+  /**
+   * Records what each thread does, op by op, while `work` runs, which is other calls on this model. Costs some tenths of a
+   * microsecond per piece of work, and nothing when no profile is taken. One profile at a time: a second one ends the first.
+   * @throws DISPOSED, OUT_OF_MEMORY, and what `work` throws
+   */
+  async profile(work: () => Promise<unknown>, options?: ProfileOptions): Promise<Profile> {
+    const engine = this.#live()
+    if (typeof work !== 'function') throw invalid('work', 'a function', work)
+    const { maxEvents = 1_000_000 } = checkOptions(options, profileRules)
+    await callNative(() => engine.startProfile(maxEvents))
+    let recorded: NativeProfile | undefined
+    try {
+      await work()
+    } finally {
+      recorded = await callNative(() => engine.stopProfile())
+    }
+    return new Profile(this.#plan, this.info.kvType, recorded ?? { events: new Float64Array(), runs: new Float64Array(), lost: 0 })
   }
 
   /**

@@ -129,6 +129,9 @@ export interface NativeEngine {
     /** Tokens that went through the model since it was loaded. */
     computedTokens: number
   }
+  /** Records what threads do in steps from now on, at most so many pieces of work. */
+  startProfile(maxEvents: number): Promise<void>
+  stopProfile(): Promise<NativeProfile | undefined>
   /** Frees everything once no work uses it. Running requests end with DISPOSED. Resolves when it is done. */
   dispose(): Promise<void>
 }
@@ -143,6 +146,21 @@ export interface NativeEngineOptions {
   /** Most requests that may wait. */
   maxQueue: number
   mmap: boolean
+  /** Most bytes that loading may reserve. Default: any. */
+  maxMemory?: number
+}
+
+/** Times are microseconds since the profile began. */
+export interface NativeProfile {
+  /** [n, 5]: begin, end, run (row of `runs`, or past its end), step of the plan, thread. */
+  events: Float64Array
+  /**
+   * [n, 7]: begin, end, tokens, outputs, positions whose keys and values attention reads, pairs of a query and a position that it sees
+   * (windows aside), 1 for the body and 0 for the head.
+   */
+  runs: Float64Array
+  /** Events that found no room. */
+  lost: number
 }
 
 export interface NativeQuantizeRequest {

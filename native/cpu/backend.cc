@@ -60,7 +60,6 @@ class CpuExecutable final : public Executable {
                                                   const Limits& limits, const KernelTable& kernels) {
     std::unique_ptr<CpuExecutable> self(new CpuExecutable(std::move(plan), kernels));
     INFERNODE_TRY(self->allocate(mappings, map_files, limits));
-    self->bind();
     return std::unique_ptr<Executable>(std::move(self));
   }
 
@@ -72,6 +71,7 @@ class CpuExecutable final : public Executable {
   }
 
   Status run_body(const Step& step, ThreadPool& pool, int n_threads) override {
+    INFERNODE_TRY(weights_->unchanged());
     describe(step);
     return run(0, plan_->head_step, pool, n_threads);
   }
@@ -98,8 +98,16 @@ class CpuExecutable final : public Executable {
   }
 
   void abandon() override { abandoned_.store(true, std::memory_order_relaxed); }
+
+  Status start_profile(size_t max_events) override {
+    INFERNODE_ASSIGN(profile, Profile::make(max_events));
+    profile_ = std::make_unique<Profile>(std::move(profile));
+    return {};
+  }
+  std::unique_ptr<Profile> stop_profile() override { return std::move(profile_); }
+
   MemoryUse memory_use() const override {
-    return {weights_.bytes(), kv_.size(), cache_.page_bytes, token_arena_.size() + output_arena_.size() + workspace_.size()};
+    return {weights_ ? weights_->bytes() : 0, kv_.size(), cache_.page_bytes, token_arena_.size() + output_arena_.size() + workspace_.size()};
   }
   const char* backend_name() const override { return "cpu"; }
   const char* isa() const override { return kernels_.isa; }
@@ -109,16 +117,8 @@ class CpuExecutable final : public Executable {
   CpuExecutable(std::shared_ptr<const Plan> plan, const KernelTable& kernels) : plan_(std::move(plan)), kernels_(kernels) {}
 
   Status allocate(MappingRegistry& mappings, bool map_files, const Limits& limits) {
-    INFERNODE_ASSIGN(weights, Weights::load(*plan_, mappings, map_files));
-    weights_ = std::move(weights);
-
     max_tokens_ = limits.batch_tokens;
     max_outputs_ = plan_->output_row_bytes ? std::clamp<size_t>(kOutputArenaBytes / plan_->output_row_bytes, 1, kMaxOutputs) : kMaxOutputs;
-    INFERNODE_ASSIGN(token_arena, Pages::make(max_tokens_ * plan_->token_row_bytes, "activations"));
-    INFERNODE_ASSIGN(output_arena, Pages::make(max_outputs_ * plan_->output_row_bytes, "logits"));
-    token_arena_ = std::move(token_arena);
-    output_arena_ = std::move(output_arena);
-
     cache_.type = limits.kv_type;
     cache_.n_kv_heads = plan_->n_kv_heads;
     cache_.head_dim = plan_->head_dim;
@@ -135,12 +135,33 @@ class CpuExecutable final : public Executable {
       if (limits.kv_pages > SIZE_MAX / cache_.page_bytes)
         return error(ErrorCode::kOutOfMemory,
                      {"the KV cache", std::to_string(limits.kv_pages) + " × " + std::to_string(cache_.page_bytes)});
-      INFERNODE_ASSIGN(kv, Pages::make(limits.kv_pages * cache_.page_bytes, "the KV cache"));
-      kv_ = std::move(kv);
     }
+    const size_t kv_bytes = limits.kv_pages * cache_.page_bytes;
+    INFERNODE_ASSIGN(token_arena, Pages::make(max_tokens_ * plan_->token_row_bytes, "activations"));
+    INFERNODE_ASSIGN(output_arena, Pages::make(max_outputs_ * plan_->output_row_bytes, "logits"));
+    INFERNODE_ASSIGN(kv, Pages::make(kv_bytes, "the KV cache"));
+    token_arena_ = std::move(token_arena);
+    output_arena_ = std::move(output_arena);
+    kv_ = std::move(kv);
     cache_.pool = kv_.data();
     cache_.layer_group = layer_group_.data();
     cache_.layer_slot = layer_slot_.data();
+    bind();  // without weights: kernels tell what workspace they need by shapes alone
+    const size_t workspace_bytes = largest_workspace(limits.threads);
+    // So far only address space was taken.
+    if (limits.memory > 0) {
+      const uint64_t weights_bytes = Weights::memory_for(*plan_, map_files);
+      const uint64_t scratch = token_arena_.size() + output_arena_.size() + workspace_bytes;
+      const uint64_t needed = weights_bytes + kv_bytes + scratch;
+      if (needed > limits.memory)
+        return error(ErrorCode::kMemoryLimit, {std::to_string(needed), std::to_string(limits.memory), std::to_string(weights_bytes),
+                                               std::to_string(kv_bytes), std::to_string(scratch)});
+      workspace_limit_ = static_cast<size_t>(limits.memory - needed) + workspace_bytes;
+    }
+    INFERNODE_TRY(reserve_workspace(workspace_bytes));
+    INFERNODE_ASSIGN(weights, Weights::load(*plan_, mappings, map_files));
+    weights_ = std::move(weights);
+    bind();
     return {};
   }
 
@@ -160,7 +181,8 @@ class CpuExecutable final : public Executable {
     if (id < 0) return {};
     const PlanWeight& weight = plan_->weights[static_cast<size_t>(id)];
     const TensorType type = weight.vector ? TensorType::kF32 : weight.type;
-    return {weights_.data(id), weight.rows, weight.cols, row_bytes(type, weight.cols), type, weights_.readable_after(id)};
+    if (!weights_) return {nullptr, weight.rows, weight.cols, row_bytes(type, weight.cols), type, 0};  // not loaded yet
+    return {weights_->data(id), weight.rows, weight.cols, row_bytes(type, weight.cols), type, weights_->readable_after(id)};
   }
 
   // … and puts what they stand for into the same op over rows and weights.
@@ -204,6 +226,9 @@ class CpuExecutable final : public Executable {
 
   // Once per model: every op's operands as addresses. A step only sets how many rows there are.
   void bind() {
+    ops_.clear();
+    token_counts_.clear();
+    output_counts_.clear();
     ops_.resize(plan_->steps.size());
     for (size_t i = 0; i < ops_.size(); i++) {
       auto bind_op = [&]<template <class, class> class Op>(Op<ValueId, WeightId> op) {
@@ -271,25 +296,63 @@ class CpuExecutable final : public Executable {
           },
           ops_[i]);
 
-    // Grows with the longest context so far, never shrinks.
-    scratch_bytes_ = (scratch + 63) & ~size_t{63};
-    shared = (shared + 63) & ~size_t{63};
-    if (const size_t needed = shared + scratch_bytes_ * static_cast<size_t>(n_threads); needed > workspace_.size()) {
-      workspace_ = Pages();  // first, so that both are never held
-      INFERNODE_ASSIGN(workspace, Pages::make(needed, "the kernels' workspace"));
-      workspace_ = std::move(workspace);
-    }
+    scratch_bytes_ = padded(scratch);
+    INFERNODE_TRY(reserve_workspace(padded(shared) + scratch_bytes_ * static_cast<size_t>(n_threads)));
     batch_.shared = workspace_.data();
-    thread_scratch_ = workspace_.data() + shared;
+    thread_scratch_ = workspace_.data() + padded(shared);
 
+    if (profile_) profile_->begin_run(about_run(first < plan_->head_step));
     pool.run(
         n_threads, sections_.data(), sections_.size(),
         [](void* self, size_t section, size_t begin, size_t end, int thread) {
           static_cast<CpuExecutable*>(self)->do_piece(section, {begin, end}, thread);
         },
         this);
+    if (profile_) profile_->end_run();
     if (abandoned_.load(std::memory_order_relaxed)) return error(ErrorCode::kAborted, {"The step"});
     return {};
+  }
+
+  static size_t padded(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
+
+  // What no step needs more than. Kernels ask for scratch by rows alone, and their share of the workspace is bounded.
+  size_t largest_workspace(int n_threads) {
+    for (size_t* n : token_counts_) *n = max_tokens_;
+    for (size_t* n : output_counts_) *n = max_outputs_;
+    batch_ = {};
+    batch_.cache = cache_;
+    size_t scratch = 0, shared = 0;
+    for (const BoundOp& bound : ops_)
+      std::visit(
+          [&](const auto& op) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) {
+              const auto& kernel = kernel_of(op);
+              if (kernel.scratch_bytes) scratch = std::max(scratch, kernel.scratch_bytes(op, batch_));
+              if (kernel.shared_bytes) shared = kMaxSharedBytes;
+            }
+          },
+          bound);
+    return shared + padded(scratch) * static_cast<size_t>(n_threads);
+  }
+
+  // Address space: a step writes to what it uses. Kept from step to step, and what is large enough is never given back.
+  Status reserve_workspace(size_t bytes) {
+    if (bytes <= workspace_.size()) return {};
+    if (bytes > workspace_limit_)
+      return error(ErrorCode::kOutOfMemory, {"the kernels' workspace (maxMemory leaves " + std::to_string(workspace_limit_) + ")", std::to_string(bytes)});
+    workspace_ = Pages();  // first, so that both are never held
+    INFERNODE_ASSIGN(workspace, Pages::make(bytes, "the kernels' workspace"));
+    workspace_ = std::move(workspace);
+    return {};
+  }
+
+  ProfileRun about_run(bool body) const {
+    ProfileRun run{0, 0, batch_.n_tokens, batch_.n_outputs, 0, 0, body};
+    for (const KvSequence& s : sequences_) {
+      run.positions += s.start + s.n_rows;
+      run.pairs += s.n_rows * s.start + s.n_rows * (s.n_rows + 1) / 2;
+    }
+    return run;
   }
 
   // Pieces small enough that a thread slowed down by a neighbour leaves its share to others, large enough to stream well.
@@ -303,6 +366,7 @@ class CpuExecutable final : public Executable {
     if (abandoned_.load(std::memory_order_relaxed)) return;  // nobody will look at the results
     std::byte* scratch = thread_scratch_ + scratch_bytes_ * static_cast<size_t>(thread);
     const Work& work = work_[section];
+    const uint64_t begin = profile_ ? profile_->now() : 0;
     std::visit(
         [&](const auto& op) {
           if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, std::monostate>) {
@@ -311,11 +375,12 @@ class CpuExecutable final : public Executable {
           }
         },
         *work.op);
+    if (profile_) profile_->add(static_cast<uint32_t>(work.op - ops_.data()), thread, begin);
   }
 
   std::shared_ptr<const Plan> plan_;
   const KernelTable& kernels_;
-  Weights weights_;
+  std::shared_ptr<const Weights> weights_;
   Pages token_arena_, output_arena_, kv_, workspace_;
   size_t max_tokens_ = 0, max_outputs_ = 0;
   KvCacheView cache_;
@@ -330,6 +395,8 @@ class CpuExecutable final : public Executable {
   std::vector<ThreadPool::Section> sections_;  // of each work
   size_t scratch_bytes_ = 0;
   std::byte* thread_scratch_ = nullptr;
+  size_t workspace_limit_ = SIZE_MAX;
+  std::unique_ptr<Profile> profile_;  // while somebody asked
   std::atomic<bool> abandoned_{false};
 };
 

@@ -7,6 +7,7 @@
 #include "engine.h"
 #include "napi/arguments.h"
 #include "napi/environment.h"
+#include "napi/profile_to_js.h"
 #include "napi/promise.h"
 #include "napi/tokenizer_binding.h"
 
@@ -311,6 +312,28 @@ Napi::Value stats(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   return object;
 }
 
+// startProfile(maxEvents: number): Promise<void>
+Napi::Value start_profile(const Napi::CallbackInfo& info, const SharedHandle& handle) {
+  Arguments arguments;
+  const int64_t max_events = arguments.whole_value(info[0], "maxEvents", 1, 1 << 26);
+  if (!arguments.status) return rejected(info.Env(), arguments.status.error());
+  Pending<bool> pending(info.Env(), [](Napi::Env env, bool&) -> Napi::Value { return env.Undefined(); });
+  handle->runtime->on_driver(1, [engine = handle->engine, max_events, pending](ThreadPool&) {
+    const Status status = engine->start_profile(static_cast<size_t>(max_events));
+    pending.settle(status ? Result<bool>(true) : Result<bool>(status.error()));
+  });
+  return pending.promise();
+}
+
+// stopProfile(): Promise<NativeProfile | undefined>
+Napi::Value stop_profile(const Napi::CallbackInfo& info, const SharedHandle& handle) {
+  Pending<std::unique_ptr<Profile>> pending(info.Env(), [](Napi::Env env, std::unique_ptr<Profile>& profile) -> Napi::Value {
+    return profile ? to_js(env, *profile) : env.Undefined();
+  });
+  handle->runtime->on_driver(1, [engine = handle->engine, pending](ThreadPool&) { pending.settle(engine->stop_profile()); });
+  return pending.promise();
+}
+
 // dispose(): Promise<void>
 Napi::Value dispose(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   Pending<bool> pending(info.Env(), [handle](Napi::Env env, bool&) -> Napi::Value {
@@ -339,6 +362,8 @@ Napi::Value wrap(Napi::Env env, const SharedHandle& handle) {
   method("evaluate", evaluate);
   method("forget", forget);
   method("stats", stats);
+  method("startProfile", start_profile);
+  method("stopProfile", stop_profile);
   method("dispose", dispose);
   return object;
 }
@@ -365,6 +390,8 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   options.kv_type = kv_type(arguments.text(info[2], "kvType", 0), arguments);
   options.isa = arguments.text(info[2], "isa", 0);
   options.map_files = arguments.boolean(info[2], "mmap");
+  if (info[2].IsObject() && info[2].As<Napi::Object>().Has("maxMemory"))
+    options.max_memory = static_cast<uint64_t>(arguments.whole(info[2], "maxMemory", 1, 9007199254740991.0));
   if (!arguments.status) return rejected(env, arguments.status.error());
   auto runtime = Environment::of(env).runtime();
   if (!runtime) return rejected(env, runtime.error());

@@ -1,11 +1,12 @@
 /** `infernode bench`: how fast a model runs here, and how much of this machine that is. */
+import { writeFile } from 'node:fs/promises'
 import type { Command } from 'commander'
-import { inspect, measureMachine, type MachinePeaks, type Model } from '../index.js'
+import { inspect, measureMachine, type MachinePeaks, type Model, type Profile } from '../index.js'
 import { loadModel, modelLine, type ModelFlags, withModelOptions } from './load.js'
 import { interruption, jsonOption, number, progress, remark, table, UsageError, write, writeJson } from './terminal.js'
 import { workOfPlan, type Work } from './work.js'
 
-type Flags = ModelFlags & { promptTokens: number; tokens: number; repeat: number; json?: boolean }
+type Flags = ModelFlags & { promptTokens: number; tokens: number; repeat: number; profile?: string; json?: boolean }
 
 const help = `
 Each of the repetitions computes a prompt of random tokens and generates after a short one; medians are printed. The shares say
@@ -13,8 +14,12 @@ how much of this machine's limits that is, measured in the same run: generation 
 the bandwidth of memory (files that fit into a cache can exceed it); a prompt computes, so its limit is the rate of int8
 multiply-adds.
 
+--profile then runs a prompt and 32 tokens once more and records what each thread does, op by op: a table of where the time goes, and
+a trace for ui.perfetto.dev. Recording costs a few percent, so the speeds are measured without it.
+
 Examples:
   $ infernode bench
+  $ infernode bench --profile trace.json
   $ infernode bench --model model.gguf --threads 4 --prompt-tokens 512 --tokens 128 --json`
 
 export function addBench(program: Command): void {
@@ -24,6 +29,7 @@ export function addBench(program: Command): void {
     .option('-p, --prompt-tokens <n>', 'length of the prompt', number, 512)
     .option('-n, --tokens <n>', 'tokens to generate', number, 128)
     .option('-r, --repeat <n>', 'repetitions', number, 5)
+    .option('--profile <file>', 'record what each thread does in some steps, as a trace for Perfetto')
     .addOption(jsonOption())
     .addHelpText('after', help)
     .action(bench)
@@ -57,10 +63,11 @@ async function bench(flags: Flags): Promise<void> {
       prompt.push(speeds[0])
       generation.push(speeds[1])
     }
+    const profile = flags.profile === undefined ? undefined : await profiled(model, promptTokens, Math.min(nTokens, 32), flags.profile)
     progress('')
     const sizes = new Map(tensors.map(({ name, bytes }) => [name, bytes]))
     const work = workOfPlan(plan, (name) => sizes.get(name) ?? 0)
-    await report(model, { prompt, generation, promptTokens, nTokens }, peaks, work, flags.json ?? false)
+    await report(model, { prompt, generation, promptTokens, nTokens, profile }, peaks, work, flags.json ?? false)
   } finally {
     await model.dispose()
   }
@@ -92,11 +99,12 @@ interface Speeds {
   generation: number[]
   promptTokens: number
   nTokens: number
+  profile: Profiled | undefined
 }
 
 async function report(
   model: Model,
-  { prompt, generation, promptTokens, nTokens }: Speeds,
+  { prompt, generation, promptTokens, nTokens, profile }: Speeds,
   peaks: MachinePeaks,
   work: Work,
   json: boolean,
@@ -116,6 +124,7 @@ async function report(
         shareOfReadBandwidth: shareOfBandwidth,
       },
       machine: peaks,
+      ...(profile && { profile: { prompt: profile.prompt.ops, generation: profile.generation.ops } }),
     })
   }
   const percent = (share: number): string => `${(100 * share).toFixed(0)} %`
@@ -136,7 +145,48 @@ async function report(
     ],
   ]
   await write(`${table(rows, [1, 2])}\n`)
+  if (profile) await write(`\n${profileTable('prompt', profile.prompt)}\n\n${profileTable('generation', profile.generation)}\n`)
   remark(modelLine(model))
+  if (profile) remark(`wrote ${profile.file}; open it in https://ui.perfetto.dev`)
+}
+
+interface Profiled {
+  readonly prompt: Profile
+  readonly generation: Profile
+  readonly file: string
+}
+
+/** One more prompt and one more generation under the profiler; their traces go into one file, one after the other. */
+async function profiled(model: Model, promptTokens: number, nTokens: number, file: string): Promise<Profiled> {
+  progress('recording a profile')
+  const prompt = await model.profile(() => promptSpeed(model, promptTokens, 2000))
+  const generation = await model.profile(() => generationSpeed(model, nTokens, 2001))
+  const traces = [prompt, generation].map((profile) => profile.toChromeTrace())
+  // Processes of a trace are shown below each other: each part keeps its own clock.
+  const traceEvents = traces.flatMap(({ traceEvents }, i) =>
+    traceEvents.map((event) => ({
+      ...event,
+      pid: i + 1,
+      ...('name' in event && event.name === 'process_name' && { args: { name: i === 0 ? 'prompt' : 'generation' } }),
+    })),
+  )
+  await writeFile(file, JSON.stringify({ ...traces[0], traceEvents }))
+  return { prompt, generation, file }
+}
+
+function profileTable(title: string, { ops, steps, threads, lost }: Profile): string {
+  const rows = ops.map((op) => [
+    op.op,
+    op.type,
+    String(op.calls),
+    op.milliseconds.toFixed(2),
+    `${(100 * op.share).toFixed(1)} %`,
+    `${(100 * op.busy).toFixed(0)} %`,
+    op.gigabytesPerSecond.toFixed(1),
+    op.gigaopsPerSecond > 0 ? op.gigaopsPerSecond.toFixed(1) : '',
+  ])
+  const head = [`${title}: ${steps} steps, ${threads} threads`, 'type', 'calls', 'ms', 'share', 'busy', 'GB/s', 'GOP/s']
+  return table([head, ...rows], [2, 3, 4, 5, 6, 7]) + (lost > 0 ? `\n(${lost} pieces of work were not recorded)` : '')
 }
 
 function median(values: readonly number[]): number {

@@ -15,7 +15,6 @@ using Op = ops::Attention<Rows, Weight>;
 
 constexpr size_t kSpanPositions = 512;
 constexpr size_t kBlockRows = 48;                   // of one KV head in one item, where a query has no more heads
-constexpr size_t kMaxWorkspace = size_t{16} << 20;  // bytes; a step that would need more is not split further
 constexpr size_t kPartHeader = 64 / sizeof(float);  // floats before the values of a partial result
 
 // ---- how the work is cut
@@ -83,7 +82,7 @@ INFERNODE_INLINE Totals for_shares(const Shape& shape, const Batch& batch, Body&
     const size_t workspace = sequence.n_rows * shape.n_heads * share.n_spans * shape.part_floats();
     // Worth it where one item is more than half of what each thread has to do.
     share.split = batch.n_threads > 1 && share.n_spans > 1 && item_cost(shape, sequence) * 2 * batch.n_threads > cost &&
-                  totals.workspace_floats + workspace <= kMaxWorkspace / sizeof(float);
+                  totals.workspace_floats + workspace <= kMaxSharedBytes / sizeof(float);  // a step that needs more is split less
     share.workspace_offset = totals.workspace_floats;
     share.first_item = totals.items;
     share.n_items = share.n_blocks * shape.n_kv_heads * (share.split ? share.n_spans : 1);

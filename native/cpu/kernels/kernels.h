@@ -73,6 +73,9 @@ struct Batch {
   std::byte* shared = nullptr;
 };
 
+// The most that any kernel asks of Batch::shared, so that it can be reserved when a model is loaded.
+inline constexpr size_t kMaxSharedBytes = size_t{16} << 20;
+
 // An op's arithmetic. Work is cut into independent items: any partition over threads, in any order, gives the same bits.
 // The executor, per op: items, scratch_bytes, shared_bytes and merge_items are asked once, with n_threads set; Batch::shared is
 // pointed at the workspace; threads run all items; barrier; if merge_items says more than 0, threads merge all of these; barrier.
