@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { Model } from '../../../dist/index.js'
 
 const [, , how, milliseconds, code] = process.argv
+console.log('begun')
 if (how === 'exit') setTimeout(() => process.exit(Number(code)), Number(milliseconds))
 if (how === 'worker') new Worker(new URL('./endless.mjs', import.meta.url))
 const model = await Model.load()
@@ -18,7 +19,6 @@ const generate = async (seed) => {
     for await (const _ of story) if (how === 'exit inside' && Math.random() < 0.02) process.exit(Number(code))
   }
 }
-console.log('generating')
 if (how === 'end') {
   await model.generate('Once', { maxTokens: 5 }).result()
   process.exitCode = Number(code)
