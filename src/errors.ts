@@ -68,8 +68,8 @@ const errors = {
 
   // Tokenizer
   TOKENIZER_MISSING: (file: string) => [`${file} has no tokenizer.`, 'Pass token ids instead of text, or add tokenizer.json to the folder.'],
-  TOKENIZER_UNSUPPORTED: (file: string, component: string, name: string) => [
-    `${file}: the tokenizer's ${component} "${name}" is not known.`,
+  TOKENIZER_UNSUPPORTED: (file: string, component: string, name: string, known: string = '') => [
+    `${file}: the tokenizer's ${component} "${name}" is not known${known && `; known are ${known}`}.`,
     'infernode never guesses how to split text; open an issue with the name of the checkpoint.',
   ],
   TOKENIZER_INVALID: (file: string, field: string, reason: string) => [

@@ -6,7 +6,7 @@ import { unusedTensors } from './graph/builder.js'
 import { compilePlan } from './graph/compile.js'
 import type { Plan } from './graph/plan.js'
 import { embeddedModel, weigh, type ModelInfo } from './model.js'
-import { describe } from './tokenizer/tokenizer.js'
+import { describe, expressions } from './tokenizer/tokenizer.js'
 
 export interface Inspection extends Pick<
   ModelInfo,
@@ -23,6 +23,8 @@ export interface Inspection extends Pick<
     readonly from: string
     readonly kind: string | null
     readonly problem: string | null
+    /** Expressions that split text without a matcher of their own, so slower; else empty. */
+    readonly slowPatterns: readonly string[]
     readonly settings: Readonly<Record<string, unknown>>
   } | null
   readonly generation: Checkpoint['generation']
@@ -72,11 +74,11 @@ const isTokenizerKey = (key: string): boolean => key.startsWith('tokenizer.')
 async function describeTokenizer(source: TokenizerSource): Promise<Inspection['tokenizer']> {
   const settings = source.from === 'tokenizer.json' ? source.config : summed(source.metadata, isTokenizerKey)
   try {
-    const { model } = await describe(source)
-    return { from: source.path, kind: model.kind, problem: null, settings }
+    const description = await describe(source)
+    return { from: source.path, kind: description.model.kind, problem: null, slowPatterns: expressions(description), settings }
   } catch (error) {
     if (!(error instanceof InfernodeError)) throw error
-    return { from: source.path, kind: null, problem: error.message, settings }
+    return { from: source.path, kind: null, problem: error.message, slowPatterns: [], settings }
   }
 }
 

@@ -75,6 +75,7 @@ class Tokenizer::Session {
     const size_t first = out_.ids.size();
     text = unicode::well_formed(text, storage);
     remembers_ = text.size() >= 512;
+    matches_.steps = Regex::steps_for(text.size());
     for (size_t from = 0;;) {
       const AddedTokens::Match match = tokenizer_.added_raw_.next(text, from, options_.parse_special);
       INFERNODE_TRY(encode_between(text.substr(from, match.start - from), static_cast<uint32_t>(from)));
@@ -147,7 +148,7 @@ class Tokenizer::Session {
     seen_.restart();
     const size_t first = spans();
     INFERNODE_TRY(
-        tokenizer_.pre_tokenizer_.split(stretch.text, [&](std::string_view piece) { return encode_piece(stretch, piece); }));
+        tokenizer_.pre_tokenizer_.split(stretch.text, matches_, [&](std::string_view piece) { return encode_piece(stretch, piece); }));
     to_original(stretch, first);
     return {};
   }
@@ -161,7 +162,7 @@ class Tokenizer::Session {
       marked += bytes;
       if (options_.offsets) source.resize(marked.size(), origin(stretch, from));
     };
-    INFERNODE_TRY(tokenizer_.pre_tokenizer_.split(stretch.text, [&](std::string_view piece) -> Status {
+    INFERNODE_TRY(tokenizer_.pre_tokenizer_.split(stretch.text, matches_, [&](std::string_view piece) -> Status {
       const size_t at = static_cast<size_t>(piece.data() - stretch.text.data());
       const bool prepends = metaspace.prepend == Metaspace::Prepend::kAlways ||
                             (metaspace.prepend == Metaspace::Prepend::kFirst && stretch.base + origin(stretch, at) == 0);
@@ -185,7 +186,7 @@ class Tokenizer::Session {
     const size_t first = spans();
     uint32_t start = 0;
     for (const uint32_t end : ends) {
-      INFERNODE_TRY(tokenizer_.after_metaspace_.split(whole.text.substr(start, end - start),
+      INFERNODE_TRY(tokenizer_.after_metaspace_.split(whole.text.substr(start, end - start), matches_,
                                                       [&](std::string_view piece) { return encode_piece(whole, piece); }));
       start = end;
     }
@@ -321,6 +322,7 @@ class Tokenizer::Session {
   Encoding& out_;
   TokenSink sink_;
   WordScratch scratch_;
+  Regex::Scratch matches_;
   SeenWords seen_;
   bool remembers_ = false;
 };

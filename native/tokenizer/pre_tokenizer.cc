@@ -52,6 +52,7 @@ constexpr Names kNames[] = {
     {"words", SplitPattern::kWords},
     {"punctuation", SplitPattern::kPunctuation},
     {"text", SplitPattern::kText},
+    {"regex", SplitPattern::kRegex},
 };
 
 constexpr const char* kBehaviors[] = {"isolated", "removed", "mergedWithPrevious", "mergedWithNext", "contiguous"};
@@ -312,7 +313,9 @@ struct Matcher {
       case SplitPattern::kDeepseekPunctuation: return spaced(p, is_deepseek_punctuation);
       case SplitPattern::kDeepseekCoderLetters: return spaced(p, letter);
       case SplitPattern::kDeepseekCoderPunctuation: return spaced(p, punctuation);
-      case SplitPattern::kTrailingSpace: break;  // found from the end, see split_from
+      // Found otherwise, see split_from.
+      case SplitPattern::kTrailingSpace:
+      case SplitPattern::kRegex: break;
       case SplitPattern::kWhitespace: return in(c.code_point, kSpace) ? p + c.length : nullptr;
       // \w+|[^\w\s]+
       case SplitPattern::kWords:
@@ -354,20 +357,28 @@ int split_behavior_of(std::string_view name) {
   return -1;
 }
 
-Status PreTokenizer::split_from(size_t index, std::string_view text, Call call, const void* target) const {
+Status PreTokenizer::split_from(size_t index, std::string_view text, Regex::Scratch& scratch, Call call,
+                                const void* target) const {
   if (text.empty()) return {};
   if (index == steps_.size()) return call(target, text);
   const SplitStep& step = steps_[index];
   const char *begin = text.data(), *end = begin + text.size();
   const auto pass = [&](const char* start, const char* stop) {
-    return split_from(index + 1, std::string_view(start, static_cast<size_t>(stop - start)), call, target);
+    return split_from(index + 1, std::string_view(start, static_cast<size_t>(stop - start)), scratch, call, target);
   };
   // Matches and gaps come in turn; a piece waits until it is certain that the next one does not join it.
   const char *from = begin, *to = begin;
   bool was_match = false;
   const auto segment = [&](const char* start, const char* stop, bool is_match) -> Status {
-    if (start == stop) return {};
+    // Nothing is a match only of an expression that matches nothing, and then a border.
+    if (start == stop && !is_match) return {};
     is_match = is_match != step.invert;
+    if (start == stop) {
+      if (from < to) INFERNODE_TRY(pass(from, to));
+      from = to = stop;
+      was_match = is_match;
+      return {};
+    }
     if (step.behavior == SplitBehavior::kIsolated) return pass(start, stop);
     if (step.behavior == SplitBehavior::kRemoved) return is_match ? Status() : pass(start, stop);
     const bool waits = from < to;
@@ -388,15 +399,28 @@ Status PreTokenizer::split_from(size_t index, std::string_view text, Call call, 
     const Matcher matcher{end};
     const bool over_bytes = step.pattern == SplitPattern::kByteDigitRuns;
     const char* gap = begin;  // where the text starts that no match has taken yet
-    for (const char* p = begin; p < end;) {
-      const char* stop = matcher.match(step, p);
-      if (!stop) {
-        p += over_bytes ? 1 : decode(p, end).length;
-        continue;
+    const char* matched = nullptr;  // the end of the latest match
+    for (const char* p = begin; p <= end;) {
+      const char* stop = nullptr;
+      if (step.regex) {
+        INFERNODE_ASSIGN(found, step.regex->match(begin, end, p, scratch));
+        // A match of nothing counts only where no other one ends.
+        if (found != p || p != matched) stop = found;
+      } else if (p < end) {
+        stop = matcher.match(step, p);
       }
-      INFERNODE_TRY(segment(gap, p, false));
-      INFERNODE_TRY(segment(p, stop, true));
-      p = gap = stop;
+      if (stop) {
+        INFERNODE_TRY(segment(gap, p, false));
+        INFERNODE_TRY(segment(p, stop, true));
+        gap = matched = stop;
+      }
+      if (stop && stop != p) {
+        p = stop;
+      } else if (p == end) {
+        break;
+      } else {
+        p += over_bytes ? 1 : decode(p, end).length;
+      }
     }
     INFERNODE_TRY(segment(gap, end, false));
   }

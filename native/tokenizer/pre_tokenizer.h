@@ -1,13 +1,15 @@
 // Splits text into the words that subword models work on: hand-written matchers for the regular expressions of published
-// tokenizers.
+// tokenizers, and programs for others.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "result.h"
+#include "tokenizer/regex.h"
 
 namespace infernode {
 
@@ -37,6 +39,7 @@ enum class SplitPattern : uint8_t {
   kWords,
   kPunctuation,
   kText,
+  kRegex,
 };
 
 // -1 for an unknown name.
@@ -54,26 +57,28 @@ struct SplitStep {
   // What lies between matches counts as the match.
   bool invert = false;
   std::string text = {};  // what kText matches; not empty
+  std::shared_ptr<const Regex> regex = {};  // what kRegex runs
 };
 
 // Steps in the order in which they split: each divides the pieces that the one before it left, into matches and what lies
-// between them. Linear in the text.
+// between them. Linear in the text; programs within their bound.
 class PreTokenizer {
  public:
   explicit PreTokenizer(std::vector<SplitStep> steps) : steps_(std::move(steps)) {}
 
   bool empty() const { return steps_.empty(); }
 
-  // Calls `word(std::string_view)` for every piece, none of them empty. `text` is well-formed UTF-8. Stops at the first error.
+  // Calls `word(std::string_view)` for every piece, none of them empty. `text` is well-formed UTF-8. Stops at the first error,
+  // which may be that programs have used up the steps of `scratch`.
   template <class Word>
-  Status split(std::string_view text, const Word& word) const {
-    return split_from(
-        0, text, [](const void* target, std::string_view piece) { return (*static_cast<const Word*>(target))(piece); }, &word);
+  Status split(std::string_view text, Regex::Scratch& scratch, const Word& word) const {
+    const auto call = [](const void* target, std::string_view piece) { return (*static_cast<const Word*>(target))(piece); };
+    return split_from(0, text, scratch, call, &word);
   }
 
  private:
   using Call = Status (*)(const void* target, std::string_view piece);
-  Status split_from(size_t step, std::string_view text, Call call, const void* target) const;
+  Status split_from(size_t step, std::string_view text, Regex::Scratch& scratch, Call call, const void* target) const;
 
   std::vector<SplitStep> steps_;
 };

@@ -21,13 +21,17 @@ Error unsupported(const std::string& source, std::string component, std::string 
   return error(ErrorCode::kTokenizerUnsupported, {source, std::move(component), std::move(name)});
 }
 
-// "name", or {"pattern": "name", "behavior": .., "invert": .., "text": ..}
+// "name", or {"pattern": "name", "behavior": .., "invert": .., "text": .., "program": ..}
 Result<SplitStep> split_step(const json::Value& value, const std::string& source) {
   const std::string name = value.is_string() ? value.string() : value.get("pattern").string();
   const int pattern = split_pattern_of(name);
   if (pattern < 0) return unsupported(source, "pre-tokenizer", name);
   SplitStep step{static_cast<SplitPattern>(pattern)};
-  if (value.is_string()) return step;
+  if (value.is_string()) {
+    if (step.pattern == SplitPattern::kText || step.pattern == SplitPattern::kRegex)
+      return invalid(source, "pre-tokenizer", "nothing to split at");
+    return step;
+  }
   const std::string named = value.get("behavior").string();
   const int behavior = split_behavior_of(named);
   if (behavior < 0) return unsupported(source, "pre-tokenizer", name + ", " + named);
@@ -36,6 +40,10 @@ Result<SplitStep> split_step(const json::Value& value, const std::string& source
   step.text = value.get("text").string();
   if (step.pattern == SplitPattern::kText && (step.text.empty() || step.text.size() > kMaxSplitText))
     return invalid(source, "pre-tokenizer", "the text to split at is empty or too long");
+  if (step.pattern == SplitPattern::kRegex) {
+    INFERNODE_ASSIGN(regex, Regex::make(value.get("program"), source));
+    step.regex = std::move(regex);
+  }
   return step;
 }
 

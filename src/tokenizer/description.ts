@@ -1,6 +1,7 @@
 /** What native/tokenizer/tokenizer.cc makes a tokenizer from: small, plain data; the vocabulary stays in its file. */
 import type { GgufArrayRange } from '../formats/checkpoint.js'
 import type { SplitPattern } from './patterns.js'
+import type { RegexProgram } from './regex.js'
 
 /** In the order in which data visits them: normalizer, preTokenizer, model, single or pair; decoder on the way back. */
 export interface TokenizerDescription {
@@ -65,9 +66,20 @@ export type PreTokenizerStep =
   /** Matches and what lies between them become pieces. */
   | SplitPattern
   | { readonly pattern: SplitPattern; readonly behavior: SplitBehavior; readonly invert: boolean }
+  /** An expression without a matcher of its own; `program` is what native code runs of it. */
+  | RegexStep
   | { readonly pattern: 'text'; readonly text: string; readonly behavior: SplitBehavior; readonly invert: boolean }
   /** `mark` instead of spaces, and before pieces that begin with none; `first`: only where the text starts. */
   | { readonly kind: 'metaspace'; readonly mark: string; readonly prepend: 'always' | 'first' | 'never'; readonly split: boolean }
+
+export interface RegexStep {
+  readonly pattern: 'regex'
+  readonly regex: string
+  readonly behavior: SplitBehavior
+  readonly invert: boolean
+  /** Filled in last, since working it out takes turns of the event loop. */
+  readonly program?: RegexProgram
+}
 
 /** An id or a piece. */
 export type Token = number | string

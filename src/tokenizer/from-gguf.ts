@@ -28,7 +28,7 @@ function describeBpe(metadata: Metadata, source: GgufSource): TokenizerDescripti
   // Files without the key are from before it existed; how they split text cannot be known.
   const pre = metadata.text('pre') ?? '(none)'
   const row = Object.hasOwn(ggufPreTokenizers, pre) ? ggufPreTokenizers[pre]! : undefined
-  if (!row) throw new InfernodeError('TOKENIZER_UNSUPPORTED', source.path, 'pre-tokenizer', pre)
+  if (!row) throw new InfernodeError('TOKENIZER_UNSUPPORTED', source.path, 'pre-tokenizer', pre, Object.keys(ggufPreTokenizers).join(', '))
   if (!source.merges) throw metadata.invalid('merges', 'missing')
   const model: SubwordModel = {
     kind: 'bpe',
@@ -43,7 +43,10 @@ function describeBpe(metadata: Metadata, source: GgufSource): TokenizerDescripti
   const after = (metadata.flag('add_eos_token') ?? false) ? [metadata.requiredId('eos')] : []
   const normalizer: NormalizerStep[] = row.nfc ? ['nfc'] : []
   const decoder: DecoderStep[] = ['byteLevel']
-  return describe(metadata, source, { model, normalizer, preTokenizer: row.patterns, decoder, ...around(before, after) })
+  const preTokenizer = row.patterns.map((pattern) =>
+    typeof pattern === 'string' ? pattern : ({ pattern: 'regex', ...pattern, behavior: 'isolated', invert: false } as const),
+  )
+  return describe(metadata, source, { model, normalizer, preTokenizer, decoder, ...around(before, after) })
 }
 
 function describeSpm(metadata: Metadata, source: GgufSource): TokenizerDescription {

@@ -156,7 +156,7 @@ class Reader {
           if (step.use_regex !== false) result.steps.push('gpt2')
           break
         case 'Split':
-          result.steps.push(this.split(step, result.byteLevel))
+          result.steps.push(this.split(step, result))
           break
         case 'Digits':
           result.steps.push(this.digits(step.individual_digits === true, result.byteLevel))
@@ -210,7 +210,7 @@ class Reader {
     return 'byteDigitRuns'
   }
 
-  private split(step: Json, overBytes: boolean): PreTokenizerStep {
+  private split(step: Json, { byteLevel: overBytes, steps }: PreTokenizer): PreTokenizerStep {
     const behavior = this.behavior(step, '(none)')
     const invert = step.invert === true
     const { Regex: regex, String: text } = asObject(step.pattern) ?? {}
@@ -219,7 +219,11 @@ class Reader {
       return { pattern: 'text', text: this.text(text, 'pre_tokenizer.pattern'), behavior, invert }
     }
     const found = splitPatternOf(regex)
-    if (!found) throw this.unsupported('pre-tokenizer', regex)
+    // Its matcher knows the end of a text, but none of lines.
+    if (!found || (found.name === 'trailingSpace' && !steps.includes('newlines'))) {
+      if (overBytes) throw this.unsupported('pre-tokenizer', `Split at ${regex} after ByteLevel`)
+      return { pattern: 'regex', regex, behavior, invert }
+    }
     if (overBytes && found.name !== 'asciiTriples') throw this.unsupported('pre-tokenizer', `Split at ${regex} after ByteLevel`)
     if ((behavior === 'isolated' && !invert) || (behavior === 'removed' && invert && found.total)) return found.name
     return { pattern: found.name, behavior, invert }

@@ -101,7 +101,8 @@ export const bertPreTokenizer = [
 ] as const satisfies readonly PreTokenizerStep[]
 
 export interface GgufPreTokenizer {
-  readonly patterns: readonly SplitPattern[]
+  /** Names of patterns, and expressions without a matcher of their own. */
+  readonly patterns: readonly (SplitPattern | { readonly regex: string })[]
   /** Text is normalized first, as the tokenizer.json that the file was made from does. */
   readonly nfc?: boolean
   readonly ignoreMerges?: boolean
@@ -110,29 +111,130 @@ export interface GgufPreTokenizer {
 }
 
 const llama3: GgufPreTokenizer = { patterns: ['llama3'], ignoreMerges: true, addBos: true }
+const plainLlama3: GgufPreTokenizer = { patterns: ['llama3'] }
 const gpt2: GgufPreTokenizer = { patterns: ['gpt2'] }
 const gpt4o: GgufPreTokenizer = { patterns: ['gpt4o'] }
+const qwen2: GgufPreTokenizer = { patterns: ['qwen2'] }
 const digitsThenGpt2: GgufPreTokenizer = { patterns: ['digits', 'gpt2'] }
+const deepseekV3: GgufPreTokenizer = { patterns: ['digitTriples', 'cjkKana', 'deepseekV3'] }
 
-/** By tokenizer.ggml.pre. */
+const regex = (text: string): { readonly regex: string } => ({ regex: text })
+const cjk = '[一-龥\u3040-ゟ゠-ヿ]+'
+const apart = (...first: string[]): GgufPreTokenizer => ({ patterns: first.map(regex) })
+const bloom = ' ?[^(\\s|.,!?…。，、।۔،)]+'
+const others = ' ?[^\\s\\p{L}\\p{N}]+'
+const notHan = '&&[^\\p{Han}]'
+const bailing = apart(`'(?i:[sdmt]|ll|ve|re)|${beforeLetters.slice(0, -1)}?+\\p{L}+|\\p{N}|${others}+[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`)
+const asianScripts =
+  '[一-鿿㐀-\u4dbf豈-\ufaff\u3040-ゟ゠-ヿ･-\uff9f⼀-\u2fdfเ-\u0e7f\u0e80-\u0effក-\u17ffက-႟ꩠ-ꩿꧠ-\ua9ff가-\ud7afᄀ-ᇿ]+'
+
+/** Digits in triples from the right: at the start what is left over. */
+const tripleFromRight = (digit: string): string => `${digit}{1,3}(?=(?:${digit}{3})*(?!${digit}))`
+
+/**
+ * By tokenizer.ggml.pre: the names that llama.cpp knows, but for those that mean no BPE of bytes (gemma4,
+ * granite-embed-multi-311m, sarvam-moe, whitespace).
+ */
 export const ggufPreTokenizers: Readonly<Record<string, GgufPreTokenizer>> = {
+  default: {
+    patterns: [regex('[\\p{P}\\$\\+<=>\\^~\\|]+'), 'gpt2', 'digitRuns', 'asciiTriples'],
+  },
   'gpt-2': gpt2,
   'phi-2': gpt2,
+  'jina-es': gpt2,
+  'jina-de': gpt2,
+  'jina-v2-es': gpt2,
+  'jina-v2-de': gpt2,
+  'jina-v1-en': gpt2,
+  'jina-v2-code': gpt2,
+  'roberta-bpe': gpt2,
+  gigachat: gpt2,
+  'a.x-4.0': gpt2,
+  mellum: gpt2,
+  'modern-bert': gpt2,
+  exaone4: gpt2,
+  jais: gpt2,
+  trillion: gpt2,
+  'granite-docling': gpt2,
   mpt: { patterns: ['gpt2'], nfc: true },
   olmo: { patterns: ['gpt2'], nfc: true },
   'llama-bpe': llama3,
   llama3,
   'llama-v3': llama3,
   falcon3: llama3,
+  'falcon-h1': llama3,
   pixtral: llama3,
-  dbrx: { patterns: ['llama3'] },
-  'smaug-bpe': { patterns: ['llama3'] },
+  'midm-2.0': llama3,
+  lfm2: llama3,
+  'jina-v5-nano': llama3,
+  dbrx: plainLlama3,
+  'smaug-bpe': plainLlama3,
+  glm4: plainLlama3,
+  'chatglm-bpe': plainLlama3,
+  // Its second expression takes any run of digits, but the first has left none longer than three.
+  minicpm5: { patterns: ['digitTriples', 'llama3'], ignoreMerges: true },
   qwen2: { patterns: ['qwen2'], nfc: true },
-  'deepseek-r1-qwen': { patterns: ['qwen2'] },
+  'deepseek-r1-qwen': qwen2,
+  kormo: qwen2,
+  f2llmv2: qwen2,
+  megrez: qwen2,
+  stablelm2: qwen2,
+  hunyuan: qwen2,
+  'solar-open': qwen2,
+  'grok-2': qwen2,
+  laguna: { patterns: [regex('[^\\n]+|[\\n]+'), 'qwen2'] },
+  qwen35: apart(
+    `${contractions}|${beforeLetters}[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|${spaces}`,
+  ),
+  ufakzeka: apart(`${beforeLetters}\\p{L}+|\\p{N}|${others}[\\r\\n]*|${spaces}`),
+  'seed-coder': apart(`${contractions}|${beforeLetters}\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|${spaces}`),
+  bailingmoe: bailing,
+  bailingmoe2: bailing,
+  'llada-moe': bailing,
+  'exaone-moe': apart(
+    `${contractions}|${beforeLetters}(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}|${others}[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`,
+  ),
+  'jais-2': apart(
+    `${contractions}|${beforeLetters}\\p{L}+|\\p{N}{1,3}|${others}[\\r\\n]*|\\s*[\\r\\n]+|` +
+      [512, 256, 128, 64, 32, 16, 8, 4].map((n) => `\\s{${n}}(?!\\S)|`).join('') +
+      '\\s{1,2}(?!\\S)|\\s{1}',
+  ),
   'gpt-4o': gpt4o,
   llama4: gpt4o,
+  kanana2: gpt4o,
+  talkie: gpt4o,
+  'minimax-m2': gpt4o,
+  'granite-embed-multi-97m': { ...gpt4o, ignoreMerges: true },
+  tiny_aya: { patterns: [regex('\\d{1,3}(?=(?:\\d{3})*\\b)'), 'gpt4o'] },
+  cohere2moe: { patterns: [regex('\\d{1,3}(?=(?:\\d{3})*\\b)'), 'gpt4o'] },
+  'kimi-k2': apart(
+    `[\\p{Han}]+|${beforeLetters}${within(upper, notHan)}*${within(lower, notHan)}+${contractions}?|` +
+      `${beforeLetters}${within(upper, notHan)}+${within(lower, notHan)}*${contractions}?|\\p{N}{1,3}|${others}[\\r\\n]*|${spaces}`,
+  ),
+  youtu: {
+    patterns: [
+      regex(`[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|${cjk}`),
+      regex(
+        `${beforeLetters}${upper}*${lower}+${contractions}?|${beforeLetters}${upper}+${lower}*${contractions}?|\\p{N}|` +
+          `${others}[\\r\\n/]*|${spaces}`,
+      ),
+    ],
+    ignoreMerges: true,
+  },
   tekken: { patterns: ['tekken'], ignoreMerges: true, addBos: true },
-  'deepseek-v3': { patterns: ['digitTriples', 'cjkKana', 'deepseekV3'] },
+  'deepseek-v3': deepseekV3,
+  'hunyuan-dense': deepseekV3,
+  'joyai-llm': deepseekV3,
+  hy_v4: deepseekV3,
+  spark2_5: {
+    patterns: [
+      'digitTriples',
+      'cjkKana',
+      regex(`${asciiPunctuation}[A-Za-z]+|${beforeMarked}[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+`),
+      'digits',
+    ],
+  },
+  afmoe: { patterns: [regex(tripleFromRight('\\p{N}')), regex(asianScripts), 'deepseekV3'] },
   'deepseek-llm': {
     patterns: ['newlines', 'deepseekLetters', 'deepseekPunctuation', 'trailingSpace', 'cjkHangul', 'digitRuns'],
   },
@@ -144,5 +246,29 @@ export const ggufPreTokenizers: Readonly<Record<string, GgufPreTokenizer>> = {
   starcoder: digitsThenGpt2,
   refact: digitsThenGpt2,
   codeshell: digitsThenGpt2,
+  exaone: digitsThenGpt2,
+  'minerva-7b': digitsThenGpt2,
+  mellum2: digitsThenGpt2,
   'command-r': { patterns: ['digits', 'gpt2'], nfc: true },
+  bloom: apart(bloom),
+  'poro-chat': apart(bloom),
+  'gpt3-finnish': apart(bloom),
+  viking: { patterns: [regex(bloom), 'digits'] },
+  superbpe: { patterns: ['digitRuns', regex('(?=(\\d{3})+(?!\\d))')] },
+  chameleon: {
+    patterns: [
+      regex('<sentinel:[0-9]+>'),
+      regex('(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z'),
+      regex('([\\t\\n]|    |  )'),
+      'digits',
+      regex('[\\p{P}!-/:-@\\[-`{-~]'),
+      'gpt2',
+    ],
+    addBos: true,
+  },
+}
+
+/** A class with something more in its brackets. */
+function within(characters: string, more: string): string {
+  return `${characters.slice(0, -1)}${more}]`
 }

@@ -2,9 +2,10 @@
 import { InfernodeError } from '../errors.js'
 import type { TokenizerSource } from '../formats/checkpoint.js'
 import { callNative, native, type NativeTokenizer } from '../native.js'
-import type { TokenizerDescription } from './description.js'
+import type { PreTokenizerStep, RegexStep, TokenizerDescription } from './description.js'
 import { describeGguf } from './from-gguf.js'
 import { describeTokenizerJson } from './from-tokenizer-json.js'
+import { compileRegex, type RegexProgram, RegexUnsupported } from './regex.js'
 
 export interface TokenizerEncodeOptions {
   /** Add what the tokenizer puts around a text (beginning of text). Default true. */
@@ -39,6 +40,7 @@ export class Tokenizer {
    */
   static async load(source: TokenizerSource): Promise<Tokenizer> {
     const description = await describe(source)
+    if (source.from === 'tokenizer.json') reportSlowly(description, source.path)
     return new Tokenizer(await callNative(() => native().createTokenizer(JSON.stringify(description))))
   }
 
@@ -77,9 +79,47 @@ export class Tokenizer {
 
 /** What the native side makes the tokenizer from. */
 export async function describe(source: TokenizerSource): Promise<TokenizerDescription> {
-  if (source.from === 'gguf') return describeGguf(source)
+  if (source.from === 'gguf') return withPrograms(describeGguf(source), source.path)
   const skeleton = await callNative(() => native().tokenizerJsonSkeleton(source.path))
-  return describeTokenizerJson(skeleton, source.path, source.config)
+  return withPrograms(describeTokenizerJson(skeleton, source.path, source.config), source.path)
+}
+
+/** The expressions without a matcher of their own that a tokenizer splits text by, in their order. */
+export function expressions({ preTokenizer }: Pick<TokenizerDescription, 'preTokenizer'>): string[] {
+  return preTokenizer.flatMap((step) => (isRegex(step) ? [step.regex] : []))
+}
+
+function isRegex(step: PreTokenizerStep): step is RegexStep {
+  return typeof step === 'object' && 'regex' in step
+}
+
+async function withPrograms(description: TokenizerDescription, path: string): Promise<TokenizerDescription> {
+  if (expressions(description).length === 0) return description
+  const preTokenizer: PreTokenizerStep[] = []
+  for (const step of description.preTokenizer) {
+    preTokenizer.push(isRegex(step) ? { ...step, program: await programOf(step.regex, path) } : step)
+  }
+  return { ...description, preTokenizer }
+}
+
+async function programOf(regex: string, path: string): Promise<RegexProgram> {
+  try {
+    return await compileRegex(regex)
+  } catch (cause) {
+    if (!(cause instanceof RegexUnsupported)) throw cause
+    throw new InfernodeError('TOKENIZER_UNSUPPORTED', path, 'pre-tokenizer', `${regex} (${cause.message})`)
+  }
+}
+
+let reported = false
+
+/** Once per process: it is not wrong, only slower. */
+function reportSlowly(description: TokenizerDescription, path: string): void {
+  const [regex] = expressions(description)
+  if (regex === undefined || reported) return
+  reported = true
+  const warning = `${path} splits text by an expression that infernode has no matcher for, so tokenizing is slower: ${regex}`
+  process.emitWarning(warning, { type: 'InfernodeWarning', code: 'TOKENIZER_SLOW' })
 }
 
 /** Int32Array would wrap large numbers around to other tokens. */

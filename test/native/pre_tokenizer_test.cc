@@ -17,7 +17,8 @@ std::vector<std::string> split(const std::vector<SplitPattern>& patterns, const 
   std::vector<std::string> pieces;
   std::vector<SplitStep> steps;
   for (const SplitPattern pattern : patterns) steps.push_back({pattern});
-  const Status status = PreTokenizer(steps).split(text, [&](std::string_view piece) -> Status {
+  Regex::Scratch scratch{{}, Regex::steps_for(text.size())};
+  const Status status = PreTokenizer(steps).split(text, scratch, [&](std::string_view piece) -> Status {
     pieces.emplace_back(piece);
     return {};
   });
