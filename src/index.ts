@@ -14,6 +14,15 @@ export type {
   ScoreOptions,
   TokenInText,
 } from './model.js'
+export type {
+  PaddingOptions,
+  Tokenizer,
+  TokenizerInput,
+  TokenizerInputOptions,
+  TruncationOptions,
+} from './tokenizer/tokenizer.js'
+export { loadTokenizer } from './tokenizer/load.js'
+export type { Encoding } from './tokenizer/lengths.js'
 export type { ChatMessage, TextPart, ToolCall } from './chat/messages.js'
 export { Generate } from './generate.js'
 export type { GenerateOptions, GenerateResult, Piece, Prompt, Timings, TokenLogprob } from './generate.js'

@@ -348,6 +348,14 @@ export class Model {
     return { tokens, logprobs, nll, perplexity: logprobs.length > 0 ? Math.exp(nll / logprobs.length) : NaN }
   }
 
+  /**
+   * The checkpoint's tokenizer: encodings with masks, in batches, cut and filled up to a length. Lives on after dispose().
+   * @throws TOKENIZER_MISSING
+   */
+  get tokenizer(): Tokenizer {
+    return this.#needTokenizer()
+  }
+
   /** The token ids of a text, as generate() would see it. */
   async encode(text: string, options?: EncodeOptions): Promise<Int32Array> {
     return (await this.#encode(text, options, false)).ids

@@ -87,9 +87,9 @@ function overview(found: Inspection): string[][] {
   ]
 }
 
-function tokenizerRows({ from, kind, problem, settings }: NonNullable<Inspection['tokenizer']>): string[][] {
+function tokenizerRows({ from, kind, problem, slowPatterns, settings }: NonNullable<Inspection['tokenizer']>): string[][] {
   const rows = Object.entries(settings).map(([key, value]) => [key, short(value)])
-  return [['from', from], kind ? ['kind', kind] : ['cannot be used', problem!], ...rows]
+  return [['from', from], kind ? ['kind', kind] : ['cannot be used', problem!], ...slowPatterns.map((regex) => ['slower at', short(regex)]), ...rows]
 }
 
 function tensorRows({ tensors }: Inspection): string[][] {

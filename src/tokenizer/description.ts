@@ -22,6 +22,34 @@ export interface TokenizerDescription {
   readonly trimKeepsFirst: boolean
 }
 
+/** What a tokenizer.json says about the length of what it gives; applied only where a caller asks for it. */
+export interface LengthRules {
+  readonly truncation: Truncation | null
+  readonly padding: Padding | null
+}
+
+/** Which of two texts gives way: the longer one, always the first, always the second. */
+export type TruncationStrategy = 'longest_first' | 'only_first' | 'only_second'
+
+export interface Truncation {
+  readonly maxLength: number
+  /** How many ids of a part the next part begins with. */
+  readonly stride: number
+  readonly strategy: TruncationStrategy
+  /** Where ids go away. */
+  readonly direction: 'left' | 'right'
+}
+
+export interface Padding {
+  /** To the longest of a batch, or to so many ids. */
+  readonly length: 'longest' | number
+  readonly direction: 'left' | 'right'
+  /** 1: any length. */
+  readonly multipleOf: number
+  readonly id: number
+  readonly typeId: number
+}
+
 export type VocabularyLocation =
   | {
       readonly from: 'gguf'

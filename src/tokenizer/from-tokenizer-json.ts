@@ -2,12 +2,16 @@
 import { InfernodeError } from '../errors.js'
 import type {
   DecoderStep,
+  LengthRules,
   NormalizerStep,
+  Padding,
   PreTokenizerStep,
   SplitBehavior,
   SubwordModel,
   TemplatePart,
   TokenizerDescription,
+  Truncation,
+  TruncationStrategy,
 } from './description.js'
 import { bertPreTokenizer, splitPatternOf } from './patterns.js'
 
@@ -18,15 +22,18 @@ const llamaClasses = ['Llama', 'CodeLlama', 'Gemma', 'Cohere'].flatMap((name) =>
 
 /**
  * `skeleton` is the text that native().tokenizerJsonSkeleton(path) gives, `config` tokenizer_config.json. Throws
- * TOKENIZER_UNSUPPORTED naming the component that is not known: infernode never guesses how to split text. `truncation` and
- * `padding` are the caller's business and not applied.
+ * TOKENIZER_UNSUPPORTED naming the component that is not known: infernode never guesses how to split text.
  */
-export function describeTokenizerJson(skeleton: string, path: string, config: Json = {}): TokenizerDescription {
+export function describeTokenizerJson(
+  skeleton: string,
+  path: string,
+  config: Json = {},
+): { description: TokenizerDescription; rules: LengthRules } {
   const root = JSON.parse(skeleton) as Json
   const reader = new Reader(path)
   const model = asObject(root.model) ?? {}
   const { steps, byteLevel, addSpacePrefix } = reader.preTokenizer(root.pre_tokenizer)
-  return {
+  const description = {
     vocab: { from: 'tokenizer.json', file: path },
     normalizer: reader.normalizer(root.normalizer),
     preTokenizer: steps,
@@ -34,7 +41,8 @@ export function describeTokenizerJson(skeleton: string, path: string, config: Js
     decoder: byteLevel ? reader.byteLevelDecoder(root.decoder) : reader.decoder(root.decoder),
     ...reader.postProcessor(root.post_processor),
     ...reader.llamaAround(config),
-  }
+  } as const
+  return { description, rules: { truncation: reader.truncation(root.truncation), padding: reader.padding(root.padding) } }
 }
 
 interface PreTokenizer {
@@ -51,6 +59,12 @@ const behaviors: Readonly<Record<string, SplitBehavior>> = {
   MergedWithPrevious: 'mergedWithPrevious',
   MergedWithNext: 'mergedWithNext',
   Contiguous: 'contiguous',
+}
+
+const strategies: Readonly<Record<string, TruncationStrategy>> = {
+  LongestFirst: 'longest_first',
+  OnlyFirst: 'only_first',
+  OnlySecond: 'only_second',
 }
 
 const bare: Readonly<Record<string, NormalizerStep>> = {
@@ -227,6 +241,54 @@ class Reader {
     if (overBytes && found.name !== 'asciiTriples') throw this.unsupported('pre-tokenizer', `Split at ${regex} after ByteLevel`)
     if ((behavior === 'isolated' && !invert) || (behavior === 'removed' && invert && found.total)) return found.name
     return { pattern: found.name, behavior, invert }
+  }
+
+  truncation(value: unknown): Truncation | null {
+    const given = this.settings(value, 'truncation')
+    if (!given) return null
+    const strategy = String(given.strategy ?? 'LongestFirst')
+    if (!Object.hasOwn(strategies, strategy)) throw this.unsupported('truncation', strategy)
+    return {
+      maxLength: this.count(given.max_length, 0, 'truncation.max_length'),
+      stride: this.count(given.stride ?? 0, 0, 'truncation.stride'),
+      strategy: strategies[strategy]!,
+      direction: this.direction(given, 'truncation'),
+    }
+  }
+
+  padding(value: unknown): Padding | null {
+    const given = this.settings(value, 'padding')
+    if (!given) return null
+    const { strategy = 'BatchLongest' } = given
+    const fixed = asObject(strategy)?.Fixed
+    if (strategy !== 'BatchLongest' && fixed === undefined) throw this.unsupported('padding', JSON.stringify(strategy))
+    return {
+      length: fixed === undefined ? 'longest' : this.count(fixed, 0, 'padding.strategy'),
+      direction: this.direction(given, 'padding'),
+      // Null and 0 say the same: any length.
+      multipleOf: this.count(given.pad_to_multiple_of || 1, 1, 'padding.pad_to_multiple_of'),
+      id: this.count(given.pad_id ?? 0, 0, 'padding.pad_id'),
+      typeId: this.count(given.pad_type_id ?? 0, 0, 'padding.pad_type_id'),
+    }
+  }
+
+  private settings(value: unknown, field: string): Json | undefined {
+    if (value === null || value === undefined) return undefined
+    const given = asObject(value)
+    if (!given) throw this.invalid(field, 'expected an object')
+    return given
+  }
+
+  private count(value: unknown, least: number, field: string): number {
+    if (!Number.isInteger(value) || (value as number) < least || (value as number) >= 2 ** 31)
+      throw this.invalid(field, `expected a number of at least ${least}`)
+    return value as number
+  }
+
+  private direction(given: Json, field: string): 'left' | 'right' {
+    const direction = String(given.direction ?? 'Right').toLowerCase()
+    if (direction !== 'left' && direction !== 'right') throw this.unsupported(field, `direction ${String(given.direction)}`)
+    return direction
   }
 
   postProcessor(value: unknown): Around {

@@ -80,7 +80,8 @@ export const splitPatterns = {
   trailingSpace: { regexes: ['\\s+$'] },
   /** One by one. */
   whitespace: { regexes: ['\\s'] },
-  words: { regexes: ['\\w+|[^\\w\\s]+'] },
+  /** The pre-tokenizer Whitespace: \w+|[^\w\s]+, but a Split at this text knows other word characters. */
+  words: { regexes: [] },
   /** \p{P} and the symbols of ASCII, one by one. */
   punctuation: { regexes: [] },
 } satisfies Record<string, PatternRow>

@@ -68,7 +68,7 @@ const set = (source: string, fold = false): SetNode => ({ kind: 'set', source, f
 const sequence = (...nodes: Node[]): Node => ({ kind: 'sequence', nodes })
 const choice = (...nodes: Node[]): Node => ({ kind: 'choice', nodes })
 
-/** What words are made of, by [[:word:]]; \w takes some numbers of Latin 1 along. */
+/** What words are made of, in classes too; \w by itself takes some numbers of Latin 1 along. */
 const wordClass = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}'
 const wordCharacters = `${wordClass}²³¹¼½¾`
 
@@ -361,6 +361,8 @@ class Parser {
     }
     if (this.#take('[')) return { source: this.#class() }
     if (this.#take('\\b')) return { source: '\\u{8}', literal: '\b' }
+    if (this.#take('\\w')) return { source: posix.word! }
+    if (this.#take('\\W')) return { source: `[^${wordClass}]` }
     if (this.#take('\\')) return this.#escaped()
     const literal = this.#next()
     return { source: quoted(literal), literal }

@@ -212,6 +212,21 @@ describe('infernode chat', () => {
 })
 
 describe('infernode tokenize', () => {
+  it('shows which of two texts a token is of, and control tokens only where they are asked for', async () => {
+    const { stdout } = await infernode(['tokenize', '--json', 'Once', '--pair', 'upon'])
+    const { pieces, sequenceIds, typeIds, offsets } = JSON.parse(stdout)
+    expect(pieces[0]).toBe('<|endoftext|>')
+    expect(new Set(sequenceIds)).toEqual(new Set([-1, 0, 1]))
+    expect(typeIds).toHaveLength(pieces.length)
+    expect(offsets.at(-1)[1]).toBe(4)
+    const table = await infernode(['tokenize', 'Once', '--pair', 'upon'])
+    expect(table.stdout).toMatch(/ B +0–/)
+    const count = async (...flags: string[]) =>
+      JSON.parse((await infernode(['tokenize', '--json', '--no-add-special', ...flags, '<|endoftext|>'])).stdout).ids.length
+    expect(await count()).toBeGreaterThan(1)
+    expect(await count('--parse-special')).toBe(1)
+  })
+
   it('prints tokens for people and for scripts', async () => {
     const table = await infernode(['tokenize', 'Once upon a time'])
     expect(table.stdout).toContain('1798')
