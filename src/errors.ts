@@ -40,6 +40,11 @@ const errors = {
     `${file}: ${field}: ${reason}.`,
     'This version of infernode does not read that; convert the checkpoint, or look for a newer version.',
   ],
+  FILE_EXISTS: (file: string) => [`${file} exists already.`, 'Choose another path, or pass overwrite: true (on the command line --force).'],
+  ALREADY_QUANTIZED: (file: string, name: string, type: string) => [
+    `${file}: tensor "${name}" is of the type ${type}, quantized already.`,
+    'Start from f32, f16 or bf16; or, as errors add up, pass allowRequantize: true (on the command line --allow-requantize).',
+  ],
   FILE_CHANGED: (file: string) => [`${file} changed while it was being loaded or used.`, 'Load it again when nothing writes to it.'],
   CONFIG_INVALID: (file: string, field: string, reason: string) => [
     `${file}: ${field}: ${reason}.`,
@@ -128,8 +133,11 @@ export const errorCodes = Object.keys(errors) as ErrorCode[]
 export class InfernodeError<C extends ErrorCode = ErrorCode> extends Error {
   override readonly name = 'InfernodeError'
   readonly code: C
+  /** What the message was made from, so that the same error can be made again on another thread. */
+  readonly details: readonly string[]
   constructor(code: C, ...details: Parameters<(typeof errors)[C]>) {
     super((errors[code] as (...details: string[]) => string[])(...(details as string[])).join(' '))
     this.code = code
+    this.details = details
   }
 }

@@ -18,9 +18,24 @@ const reasons: Readonly<Record<string, string>> = {
   EIO: 'the device reports an error',
 }
 
+const writingReasons: Readonly<Record<string, string>> = {
+  ENOENT: 'its folder does not exist',
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the quota is used up',
+  EFBIG: 'the file system holds no files of that size',
+  EROFS: 'the file system is read-only',
+}
+
 export function unreadable(path: string, error: unknown): InfernodeError {
   const { code, message } = error as NodeJS.ErrnoException
   return new InfernodeError('FILE_UNREADABLE', quoteForPeople(path), (code && reasons[code]) ?? code ?? message)
+}
+
+/** The same for a file that is written. */
+export function unwritable(path: string, error: unknown): InfernodeError {
+  const { code, message } = error as NodeJS.ErrnoException
+  const reason = (code && (writingReasons[code] ?? reasons[code])) ?? code ?? message
+  return new InfernodeError('FILE_UNWRITABLE', quoteForPeople(path), reason)
 }
 
 /** A name from a file or a path, as it goes into messages: control characters escaped, long ones shortened. */

@@ -22,12 +22,18 @@ const valueTypes = [
 ] as const
 
 export type GgufTypeName = (typeof valueTypes)[number]['name']
+
+/** The id that a type of metadata values has in files. */
+export const ggufTypeId = (name: GgufTypeName): number => valueTypes.findIndex((type) => type.name === name)
+
 type Scalar = number | bigint | boolean | string
 
 /** One metadata entry. `array` says where an array lies, decoded or not. */
 export interface GgufEntry {
   readonly value: GgufValue
   readonly array: { readonly elements: GgufTypeName; readonly range: GgufArrayRange } | null
+  /** Where the value lies in the file, its type in front: what another file gets to have the same entry. */
+  readonly place: { readonly offset: number; readonly bytes: number }
 }
 
 export interface GgufTensor {
@@ -43,6 +49,7 @@ export interface GgufTensor {
 export interface GgufHeader {
   readonly version: number
   readonly metadata: ReadonlyMap<string, GgufEntry>
+  readonly alignment: number
   readonly tensors: readonly GgufTensor[]
 }
 
@@ -132,7 +139,7 @@ class HeaderReader {
     const metadata = await this.readMetadata(nEntries)
     const alignment = this.alignment(metadata)
     const tensors = await this.readTensors(nTensors, alignment)
-    return { version, metadata, tensors }
+    return { version, metadata, alignment, tensors }
   }
 
   private async readVersion(): Promise<number> {
@@ -172,9 +179,11 @@ class HeaderReader {
       const key = await this.name()
       this.field = `metadata "${quoteForPeople(key)}"`
       if (metadata.has(key)) throw this.corrupt('given twice')
+      const offset = this.offset()
       await this.fill(4)
       const type = this.valueType()
-      metadata.set(key, type.name === 'array' ? await this.array() : { value: await this.scalar(type), array: null })
+      const entry = type.name === 'array' ? await this.array() : { value: await this.scalar(type), array: null }
+      metadata.set(key, { ...entry, place: { offset, bytes: this.offset() - offset } })
     }
     return metadata
   }
@@ -202,7 +211,7 @@ class HeaderReader {
     return this.text(length)
   }
 
-  private async array(): Promise<GgufEntry> {
+  private async array(): Promise<Omit<GgufEntry, 'place'>> {
     await this.fill(12)
     const type = this.valueType()
     if (type.name === 'array') throw this.unsupported('an array of arrays')

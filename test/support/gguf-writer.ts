@@ -1,28 +1,17 @@
-/** Writes GGUF files for tests: correct ones by default, and wrong ones where a field is overridden. */
+/** Writes GGUF files for tests in one piece: correct ones by default, and wrong ones where a field is overridden. */
+import { type GgufWriterValue, stringBytes, u32Bytes, u64Bytes } from '../../src/formats/gguf-writer.js'
 import { tensorTypes, type TensorTypeName } from '../../src/tensor-types.js'
 
-const ids = {
-  u8: 0,
-  i8: 1,
-  u16: 2,
-  i16: 3,
-  u32: 4,
-  i32: 5,
-  f32: 6,
-  bool: 7,
-  string: 8,
-  array: 9,
-  u64: 10,
-  i64: 11,
-  f64: 12,
-} as const
-export type GgufWriterType = keyof typeof ids
-
-/** A metadata value of a stated type. `bytes` are those after the type id. */
-export interface GgufWriterValue {
-  readonly type: number
-  readonly bytes: Uint8Array
-}
+// Values as the real writer has them; their claims can be wrong, too.
+export {
+  ggufArray as array,
+  ggufValue as value,
+  type GgufScalarType as GgufWriterType,
+  type GgufWriterValue,
+  stringBytes,
+  u32Bytes,
+  u64Bytes,
+} from '../../src/formats/gguf-writer.js'
 
 /** `type` is a row of tensor-types.ts, or any id. Dimensions are in the file's order: the row length first. */
 export interface GgufWriterTensor {
@@ -49,55 +38,6 @@ export interface GgufWriterFile {
   readonly nTensors?: number | bigint
   readonly nEntries?: number | bigint
 }
-
-export const u32Bytes = (value: number): Buffer => {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32LE(value)
-  return bytes
-}
-export const u64Bytes = (value: number | bigint): Buffer => {
-  const bytes = Buffer.alloc(8)
-  bytes.writeBigUInt64LE(BigInt(value))
-  return bytes
-}
-/** A string as GGUF has it; `length` is what it claims. */
-export const stringBytes = (text: string, length: number | bigint = Buffer.byteLength(text)): Buffer =>
-  Buffer.concat([u64Bytes(length), Buffer.from(text)])
-
-const writers: Readonly<Record<Exclude<GgufWriterType, 'string' | 'array'>, (value: number | bigint | boolean) => Uint8Array>> =
-  {
-    u8: (value) => Uint8Array.of(Number(value)),
-    i8: (value) => new Uint8Array(Int8Array.of(Number(value)).buffer),
-    u16: (value) => new Uint8Array(Uint16Array.of(Number(value)).buffer),
-    i16: (value) => new Uint8Array(Int16Array.of(Number(value)).buffer),
-    u32: (value) => new Uint8Array(Uint32Array.of(Number(value)).buffer),
-    i32: (value) => new Uint8Array(Int32Array.of(Number(value)).buffer),
-    f32: (value) => new Uint8Array(Float32Array.of(Number(value)).buffer),
-    bool: (value) => Uint8Array.of(Number(value)),
-    u64: (value) => new Uint8Array(BigUint64Array.of(BigInt(value)).buffer),
-    i64: (value) => new Uint8Array(BigInt64Array.of(BigInt(value)).buffer),
-    f64: (value) => new Uint8Array(Float64Array.of(Number(value)).buffer),
-  }
-
-type Input = number | bigint | boolean | string
-
-const bytesOf = (type: Exclude<GgufWriterType, 'array'>, value: Input): Uint8Array =>
-  type === 'string' ? stringBytes(String(value)) : writers[type](value as number | bigint | boolean)
-
-export const value = (type: Exclude<GgufWriterType, 'array'>, input: Input): GgufWriterValue => ({
-  type: ids[type],
-  bytes: bytesOf(type, input),
-})
-
-/** `count` is what the array claims to hold. */
-export const array = (
-  type: Exclude<GgufWriterType, 'array'>,
-  inputs: readonly Input[],
-  count: number | bigint = inputs.length,
-): GgufWriterValue => ({
-  type: ids.array,
-  bytes: Buffer.concat([u32Bytes(ids[type]), u64Bytes(count), ...inputs.map((input) => bytesOf(type, input))]),
-})
 
 /** `borders` are the offsets at which a field of the header ends, the header's own end last, before padding. */
 export interface WrittenGguf {
