@@ -28,6 +28,16 @@ export { Generate } from './generate.js'
 export type { GenerateOptions, GenerateResult, Piece, Prompt, Timings, TokenLogprob } from './generate.js'
 export { errorCodes, InfernodeError } from './errors.js'
 export type { ErrorCode } from './errors.js'
+export { convert, quantize } from './convert.js'
+export type {
+  ConversionProgress,
+  ConversionReport,
+  ConvertOptions,
+  QuantizeOptions,
+  TargetType,
+  TensorReport,
+  WriteOptions,
+} from './convert.js'
 export { inspect } from './inspect.js'
 export type { Inspection } from './inspect.js'
 export { drawPlan } from './graph/draw.js'

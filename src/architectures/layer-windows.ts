@@ -21,9 +21,11 @@ export function readLayerKinds(fields: ConfigFields, name: string, nLayers: numb
  */
 export function readQwenWindows(fields: ConfigFields, nLayers: number): number[] {
   if (fields.from === 'gguf') {
-    // No converter writes one, and which layers it would hold for is not said.
-    fields.expectNeutral('window', 0)
-    return Array.from({ length: nLayers }, () => 0)
+    // Ours says which layers it holds for; where that is not said it is not known.
+    const slides = readLayerKinds(fields, 'attention.sliding_window_pattern', nLayers)
+    if (!slides) fields.expectNeutral('window', 0)
+    const window = fields.count('window', { fallback: 0, zero: true })
+    return Array.from({ length: nLayers }, (_, i) => (slides?.[i] ? window : 0))
   }
   const used = fields.flag('use_sliding_window', false)
   const window = used ? fields.count('window', { fallback: 4096 }) : 0

@@ -148,7 +148,6 @@ function fromGguf(fields: ConfigFields, contextLength: number): RopeScaling {
       return { type: 'linear', factor: fields.positive(name) }
     }
     case 'yarn': {
-      fields.expectNeutral('rope.scaling.attn_factor', 1, [0])
       fields.expectNeutral('rope.scaling.yarn_attn_factor', 1)
       fields.expectNeutral('rope.scaling.yarn_ext_factor', 1, [-1])
       fields.expectNeutral('rope.scaling.yarn_log_multiplier', 0)
@@ -159,7 +158,8 @@ function fromGguf(fields: ConfigFields, contextLength: number): RopeScaling {
         betaFast: fields.positive('rope.scaling.yarn_beta_fast', { fallback: 32 }),
         betaSlow: fields.positive('rope.scaling.yarn_beta_slow', { fallback: 1 }),
         originalContextLength: fields.count('rope.scaling.original_context_length', { fallback: contextLength }),
-        attentionFactor: sharpness(factor),
+        // Some converters write 0 where they mean nothing by it.
+        attentionFactor: sharpness(factor) * (fields.raw('rope.scaling.attn_factor') ? fields.positive('rope.scaling.attn_factor') : 1),
       }
     }
     default:
@@ -168,7 +168,7 @@ function fromGguf(fields: ConfigFields, contextLength: number): RopeScaling {
 }
 
 /** YaRN's attention factor, arXiv:2309.00071 eq. 22. */
-const sharpness = (factor: number) => (factor > 1 ? 0.1 * Math.log(factor) + 1 : 1)
+export const sharpness = (factor: number) => (factor > 1 ? 0.1 * Math.log(factor) + 1 : 1)
 
 /** The factors that GGUF stores as a tensor beside the weights: [ropeDim / 2], or null where there is none. */
 export async function readRopeFactors(checkpoint: Checkpoint, ropeDim: number): Promise<readonly number[] | null> {

@@ -56,9 +56,15 @@ async function readConfig(checkpoint: Checkpoint): Promise<SmolLm3Config> {
   return { ...config, rotary: readRotaryLayers(fields, config.nLayers) }
 }
 
-/** `no_rope_layers` says 1 where a layer does turn. GGUF has no field for it: every fourth does not. */
+/** `no_rope_layers` says 1 where a layer does turn. GGUF has a field of our own, where other layers than every fourth do not. */
 function readRotaryLayers(fields: ConfigFields, nLayers: number): boolean[] {
   const hf = fields.from === 'hf'
+  if (!hf && fields.raw('rope.layer_pattern') !== undefined) {
+    const turns = fields.raw('rope.layer_pattern')
+    const valid = Array.isArray(turns) && turns.length === nLayers && turns.every((each) => typeof each === 'boolean')
+    fields.expect('rope.layer_pattern', valid, `expected true or false for each of ${nLayers} layers, found ${show(turns)}`)
+    return turns as boolean[]
+  }
   const given = hf ? fields.raw('no_rope_layers') : undefined
   if (given === undefined) {
     const every = hf ? fields.count('no_rope_layer_interval', { fallback: 4 }) : 4

@@ -115,3 +115,15 @@ export function canonicalName(architecture: string, name: string): string {
   if (!Object.hasOwn(names, stem)) return name
   return `${layer === undefined ? '' : `${family.layers ?? 'model.layers'}.${layer}.`}${names[stem]}.${suffix}`
 }
+
+/** GGUF's name of a tensor with a Hugging Face name; null where the architecture's row has none. */
+export function ggufName(architecture: string, name: string): string | null {
+  const family = familyOf(architecture)
+  const parts = /^(?:(.+)\.(0|[1-9]\d{0,4})\.)?(.+)\.(weight|bias)$/.exec(name)
+  if (!family || !parts) return null
+  const [, layers, layer, stem, suffix] = parts as unknown as [string, string | undefined, string | undefined, string, string]
+  if (layers !== undefined && layers !== (family.layers ?? 'model.layers')) return null
+  const names = Object.entries(layer === undefined ? family.global : family.block)
+  const found = names.find(([, canonical]) => canonical === stem)
+  return found ? `${layer === undefined ? '' : `blk.${layer}.`}${found[0]}.${suffix}` : null
+}

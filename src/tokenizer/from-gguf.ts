@@ -57,10 +57,35 @@ function describeSpm(metadata: Metadata, source: GgufSource): TokenizerDescripti
   const addSpacePrefix = metadata.flag('add_space_prefix') ?? true
   const before = (metadata.flag('add_bos_token') ?? true) ? [metadata.id('bos') ?? 1] : []
   const after = (metadata.flag('add_eos_token') ?? false) ? [metadata.id('eos') ?? 2] : []
+  if (metadata.flag('character_merges') ?? false) return describeCharacterBpe(metadata, source, addSpacePrefix, around(before, after))
   return describe(metadata, source, {
     model: { kind: 'spm', addSpacePrefix, unknown: metadata.id('unknown') ?? 0 },
     decoder: ['typedBytes', { ...marksAreSpaces, exceptControl: true }, ...(addSpacePrefix ? (['stripFirst'] as const) : [])],
     ...around(before, after),
+  })
+}
+
+/** A key of our own: the merges of a tokenizer.json, where scores would not say the same (src/convert/tokenizer.ts). */
+function describeCharacterBpe(
+  metadata: Metadata,
+  source: GgufSource,
+  addSpacePrefix: boolean,
+  parts: Pick<TokenizerDescription, 'single' | 'pair'>,
+): TokenizerDescription {
+  if (!source.merges) throw metadata.invalid('merges', 'missing')
+  return describe(metadata, source, {
+    model: {
+      kind: 'bpe',
+      byteLevel: false,
+      ignoreMerges: false,
+      addSpacePrefix: false,
+      unknown: metadata.id('unknown') ?? 0,
+      byteFallback: true,
+      fuseUnknown: true,
+    },
+    normalizer: [...(addSpacePrefix ? [{ kind: 'prepend', to: '▁' } as const] : []), marksForSpaces],
+    decoder: [marksAreSpaces, 'typedBytes', ...(addSpacePrefix ? (['stripFirst'] as const) : [])],
+    ...parts,
   })
 }
 
@@ -109,6 +134,7 @@ function describeUnigram(metadata: Metadata, source: GgufSource): TokenizerDescr
   })
 }
 
+const marksForSpaces = { kind: 'replace', from: ' ', to: '▁' } as const
 const marksAreSpaces = { kind: 'replace', from: '▁', to: ' ' } as const
 
 /** Ids in front of each text and behind it. */
