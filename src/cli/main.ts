@@ -8,6 +8,7 @@ import { addGenerate } from './generate.js'
 import { addInfo } from './info.js'
 import { addInspect } from './inspect.js'
 import { addPerplexity } from './perplexity.js'
+import { addConvert, addQuantize } from './quantize.js'
 import { endQuietlyOnClosedPipe, explain, interruption, exitCodes, listenForInterruption } from './terminal.js'
 import { addTokenize } from './tokenize.js'
 
@@ -18,6 +19,7 @@ Examples:
   $ infernode generate "Once upon a time"                     a story, from the small model in the package
   $ infernode generate --model path/to/model.gguf "Dear Sir"   any GGUF file, or a Hugging Face folder
   $ infernode chat --model path/to/instruct.gguf               a conversation
+  $ infernode quantize model-f16.gguf small.gguf --type q4_k   smaller weights
   $ infernode inspect --model path/to/model.gguf --graph plan.html
   $ infernode help generate                                   all options of a command`
 
@@ -29,7 +31,7 @@ function makeProgram(): Command {
     .addHelpText('after', help)
     .showHelpAfterError('(--help tells more)')
     .exitOverride()
-  for (const add of [addGenerate, addChat, addInspect, addTokenize, addPerplexity, addBench, addInfo]) add(program)
+  for (const add of [addGenerate, addChat, addInspect, addTokenize, addPerplexity, addQuantize, addConvert, addBench, addInfo]) add(program)
   for (const command of program.commands) command.exitOverride().showHelpAfterError('(--help tells more)')
   return program
 }

@@ -41,7 +41,7 @@ describe('infernode', () => {
   it('prints help with examples and its version', async () => {
     const help = await infernode(['--help'])
     expect(help).toMatchObject({ code: 0, stderr: '' })
-    for (const word of ['generate', 'chat', 'inspect', 'tokenize', 'perplexity', 'bench', 'info', 'Examples:', 'Exit codes:'])
+    for (const word of ['generate', 'chat', 'inspect', 'tokenize', 'perplexity', 'quantize', 'convert', 'bench', 'info', 'Examples:', 'Exit codes:'])
       expect(help.stdout).toContain(word)
     const { version } = JSON.parse(await readFile(join(import.meta.dirname, '../../package.json'), 'utf8')) as {
       version: string
@@ -49,7 +49,7 @@ describe('infernode', () => {
     expect((await infernode(['--version'])).stdout.trim()).toBe(version)
   })
 
-  it.each(['generate', 'chat', 'inspect', 'tokenize', 'perplexity', 'bench', 'info'])('explains %s with examples', async (command) => {
+  it.each(['generate', 'chat', 'inspect', 'tokenize', 'perplexity', 'quantize', 'convert', 'bench', 'info'])('explains %s with examples', async (command) => {
     const { code, stdout } = await infernode([command, '--help'])
     expect(code).toBe(0)
     expect(stdout).toContain('Examples:')
