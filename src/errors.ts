@@ -138,6 +138,6 @@ export class InfernodeError<C extends ErrorCode = ErrorCode> extends Error {
   constructor(code: C, ...details: Parameters<(typeof errors)[C]>) {
     super((errors[code] as (...details: string[]) => string[])(...(details as string[])).join(' '))
     this.code = code
-    this.details = details
+    this.details = details as readonly string[]
   }
 }

@@ -1,8 +1,8 @@
 /** GGUF files that are written come back as they were meant, all of them or nothing. */
 import { existsSync } from 'node:fs'
-import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, type FileHandle, mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import type { GgufArrayRange } from '../../src/formats/checkpoint.js'
 import { openGguf } from '../../src/formats/gguf.js'
 import { ggufArray, ggufValue, GgufWriter, type GgufWriterContent } from '../../src/formats/gguf-writer.js'
@@ -127,9 +127,9 @@ describe('GgufWriter', () => {
   it.skipIf(!existsSync('/dev/full'))('says that a disk is full', async () => {
     const writer = await GgufWriter.create(join(await temporaryFolder(), 'a.gguf'), content())
     // A quota of file size would end the process; /dev/full fails as a full disk does.
-    const { open } = await import('node:fs/promises')
-    const handle = await open('/dev/full', 'w')
-    Object.assign(writer, { handle })
+    const { handle } = writer as unknown as { handle: FileHandle }
+    onTestFinished(() => handle.close())
+    Object.assign(writer, { handle: await open('/dev/full', 'w') })
     await expect(writer.write('output_norm.weight', new Uint8Array(20))).rejects.toThrow(code('FILE_UNWRITABLE', 'the disk is full'))
     await writer.abort()
   })
