@@ -55,6 +55,8 @@ class Executable {
 
   // Copies rows [n_tokens, width] f32 into one of the plan's inputs, for the next run_body.
   virtual void feed(size_t input, const float* rows, size_t n_tokens) = 0;
+  // Copies a page of the KV cache with all that is in it.
+  virtual void copy_page(int32_t from, int32_t to) = 0;
   // Runs the steps before the head. kAborted if abandon() cut it short, kOutOfMemory if scratch for this batch cannot be had.
   virtual Status run_body(const Step& step, ThreadPool& pool, int n_threads) = 0;
   // Runs the head for `n` <= max_outputs() rows of the last body's batch.

@@ -26,7 +26,7 @@ Engine::Engine(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer
       tokenizer_(std::move(tokenizer)),
       options_(options),
       signal_(std::move(signal)),
-      cache_(*plan_, options.cache_tokens, options.batch_tokens),
+      cache_(*plan_, options.cache_tokens, options.batch_tokens, options.keep_prefixes),
       scheduler_(cache_, options.batch_tokens, options.max_queue) {}
 
 Result<std::shared_ptr<Engine>> Engine::make(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer> tokenizer,
@@ -71,19 +71,26 @@ Status Engine::submit(uint64_t id, std::vector<int32_t> prompt, const RequestOpt
     return error(ErrorCode::kPromptTooLong, {std::to_string(prompt.size()), std::to_string(context_length())});
   INFERNODE_TRY(check_tokens(prompt));
   INFERNODE_TRY(check_tokens(options.stop_tokens));
+  // The model's context ends a text; the cache was chosen by somebody who may have to choose again.
+  const size_t needed = std::min<size_t>(prompt.size() + options.max_tokens, plan_->context_length);
+  if (options.max_tokens_asked && needed > options_.cache_tokens)
+    return error(ErrorCode::kCacheTooSmall, {std::to_string(needed), std::to_string(options_.cache_tokens)});
   RequestOptions limited = options;
   limited.max_tokens = static_cast<uint32_t>(std::min<size_t>(options.max_tokens, context_length() - prompt.size()));
   INFERNODE_ASSIGN(sequence, Generation::make(id, std::move(prompt), limited, plan_->vocab_size, tokenizer_, std::move(sink)));
   return enqueue(std::move(sequence), std::move(cancelled));
 }
 
-Status Engine::score(uint64_t id, std::vector<int32_t> tokens, std::shared_ptr<ScoreSink> sink, CancelFlag cancelled) {
+Status Engine::score(uint64_t id, std::vector<int32_t> tokens, std::shared_ptr<ScoreSink> sink, CancelFlag cancelled,
+                     const Terms& terms) {
   if (plan_->logits() < 0) return error(ErrorCode::kOperationUnsupported, {"Scoring text", "this plan, which has no logits"});
   if (tokens.size() < 2) return error(ErrorCode::kInvalidArgument, {"ids", "at least two tokens", std::to_string(tokens.size())});
   if (tokens.size() > context_length())
     return error(ErrorCode::kPromptTooLong, {std::to_string(tokens.size()), std::to_string(context_length())});
   INFERNODE_TRY(check_tokens(tokens));
-  return enqueue(std::make_unique<Scoring>(id, std::move(tokens), std::move(sink)), std::move(cancelled));
+  auto sequence = std::make_unique<Scoring>(id, std::move(tokens), std::move(sink));
+  sequence->terms = terms;
+  return enqueue(std::move(sequence), std::move(cancelled));
 }
 
 void Engine::cancel(uint64_t id) {
@@ -123,6 +130,7 @@ void Engine::finish_closing() {
   {
     Lock lock(stats_mutex_);
     stats_ = {};
+    watcher_ = nullptr;
   }
   // JavaScript may hold on to the engine; its memory does not wait for that.
   std::unique_ptr<Executable> executable;
@@ -145,6 +153,10 @@ void Engine::take_inbox() {
     arrived.swap(arrived_);
     cancelled.swap(cancelled_);
   }
+  requests_ += arrived.size();
+  // First who leaves, so that who comes finds the room; then who came and left since the latest step.
+  for (uint64_t id : cancelled)
+    if (auto sequence = scheduler_.remove(id)) sequence->cancel();
   for (auto& sequence : arrived)
     if (sequence->cancelled && sequence->cancelled->load()) sequence->cancel();
     else if (Status status = scheduler_.add(sequence); !status) sequence->fail(status.error());
@@ -154,21 +166,28 @@ void Engine::take_inbox() {
 
 bool Engine::step(ThreadPool& pool) {
   take_inbox();
+  for (auto& sequence : scheduler_.take_expired(Sequence::Clock::now())) sequence->expire();
   const std::vector<BatchPart>& parts = scheduler_.next_step();
+  for (const PageCopy& copy : scheduler_.copies()) executable_->copy_page(copy.from, copy.to);
   if (parts.empty()) {
     publish_stats();
     return false;
   }
+  const auto begun = Metrics::Clock::now();
   compose(parts);
   Status status = run(pool);
   computed_tokens_.fetch_add(tokens_.size());
   // Who is finished leaves before anybody is told anything: whoever hears of the end finds the pages free.
   std::vector<Sequence*> going_on;
   std::vector<std::unique_ptr<Sequence>> finished;
-  for (const BatchPart& part : parts)
-    if (status && part.sequence->advance(part.n)) going_on.push_back(part.sequence);
+  for (const BatchPart& part : parts) {
+    const bool goes_on = status && part.sequence->advance(part.n);
+    if (status) scheduler_.publish(*part.sequence);
+    if (goes_on) going_on.push_back(part.sequence);
     else finished.push_back(scheduler_.remove(part.sequence->id()));
+  }
   publish_stats();
+  measure(parts, std::chrono::duration<double, std::milli>(Metrics::Clock::now() - begun).count());
   for (Sequence* sequence : going_on) sequence->flush();
   for (auto& sequence : finished)
     if (status) sequence->flush();
@@ -245,7 +264,9 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
     auto& [computed, tables] = manual_[part.sequence];
     const size_t end = computed + part.tokens.size();
     if (end > context_length()) return error(ErrorCode::kPromptTooLong, {std::to_string(end), std::to_string(context_length())});
-    if (!cache_.extend(tables, computed, end)) {
+    bool enough = cache_.extend(tables, computed, end);
+    while (!enough && scheduler_.set_back_one()) enough = cache_.extend(tables, computed, end);
+    if (!enough) {
       for (const EvaluatePart& p : parts)
         if (auto found = manual_.find(p.sequence); found != manual_.end() && found->second.first == 0) forget(p.sequence);
       return error(ErrorCode::kCacheTooSmall, {std::to_string(end), std::to_string(options_.cache_tokens)});
@@ -304,20 +325,62 @@ Status Engine::start_profile(size_t max_events) {
 
 std::unique_ptr<Profile> Engine::stop_profile() { return executable_ ? executable_->stop_profile() : nullptr; }
 
+// The parts' sequences still exist; some of them have ended.
+void Engine::measure(const std::vector<BatchPart>& parts, double ms) {
+  StepReport report{ms, parts.size(), tokens_.size(), 0, scheduler_.running(), scheduler_.waiting()};
+  std::function<void(const StepReport&)> watcher;
+  {
+    Lock lock(stats_mutex_);
+    for (const BatchPart& part : parts) {
+      Sequence& sequence = *part.sequence;
+      if (sequence.first_token_ms >= 0) metrics_.first_token(sequence.first_token_ms);
+      if (sequence.token_gap_ms >= 0) {
+        metrics_.token_gap(sequence.token_gap_ms);
+        report.prompt_tokens--;  // what it computed was generated
+      }
+      report.generated_tokens += sequence.first_token_ms >= 0 || sequence.token_gap_ms >= 0;
+      sequence.first_token_ms = sequence.token_gap_ms = -1;
+    }
+    generated_tokens_ += report.generated_tokens;
+    metrics_.step(report, Metrics::Clock::now());
+    watcher = watcher_;
+  }
+  if (watcher) watcher(report);
+}
+
+void Engine::watch_steps(std::function<void(const StepReport&)> watcher) {
+  Lock lock(stats_mutex_);
+  watcher_ = std::move(watcher);
+}
+
 void Engine::publish_stats() {
   Lock lock(stats_mutex_);
   stats_.memory = executable_->memory_use();
   stats_.total_pages = cache_.total_pages();
-  stats_.free_pages = cache_.free_pages();
+  stats_.free_pages = cache_.available_pages();
+  stats_.kept_pages = cache_.kept_pages();
+  stats_.shared_pages = cache_.shared_pages();
+  stats_.evicted_pages = cache_.evicted_pages();
+  stats_.preemptions = scheduler_.preemptions();
   stats_.kv_used_bytes = cache_.touched_pages() * stats_.memory.page_bytes;
   stats_.running = scheduler_.running();
   stats_.waiting = scheduler_.waiting();
   stats_.computed_tokens = computed_tokens_.load();
+  stats_.cached_tokens = scheduler_.cached_tokens();
+  stats_.requests = requests_;
 }
 
 EngineStats Engine::stats() {
   Lock lock(stats_mutex_);
-  return stats_;
+  EngineStats stats = stats_;
+  stats.generated_tokens = generated_tokens_;
+  stats.steps = metrics_.steps();
+  stats.mean_batch = metrics_.mean_batch();
+  stats.largest_batch = metrics_.largest_batch();
+  stats.rates = metrics_.rates(Metrics::Clock::now());
+  stats.first_token = metrics_.first_token();
+  stats.token_gap = metrics_.token_gap();
+  return stats;
 }
 
 }  // namespace infernode

@@ -10,6 +10,7 @@
 
 #include "backend.h"
 #include "kv_cache.h"
+#include "metrics.h"
 #include "request.h"
 #include "scheduler.h"
 #include "threading.h"
@@ -36,6 +37,7 @@ struct EngineOptions {
   size_t batch_tokens = 512;
   size_t max_queue = 1024;
   TensorType kv_type = TensorType::kF16;
+  bool keep_prefixes = true;  // keep computed pages after use, and share them
   bool map_files = true;
   std::string isa;  // empty: the best
   uint64_t max_memory = 0;  // bytes that loading may reserve, see Limits::memory; 0: any
@@ -43,8 +45,17 @@ struct EngineOptions {
 
 struct EngineStats {
   MemoryUse memory;
-  size_t kv_used_bytes, free_pages, total_pages, running, waiting;
-  uint64_t computed_tokens;
+  size_t kv_used_bytes;
+  // Of total_pages: those that a request can have, those of them that are kept for their content, those that more than one holds.
+  size_t total_pages, free_pages, kept_pages, shared_pages;
+  uint64_t evicted_pages;
+  size_t running, waiting;
+  // Since the model was loaded. Cached tokens were found in the cache instead of computed.
+  uint64_t computed_tokens, cached_tokens, generated_tokens, preemptions, requests, steps;
+  double mean_batch;
+  size_t largest_batch;
+  Metrics::Rates rates;
+  Percentiles first_token, token_gap;
 };
 
 // A part of a step run by hand: tokens that follow what the numbered sequence has.
@@ -65,12 +76,14 @@ class Engine {
                                               const EngineOptions& options, MappingRegistry& mappings, std::shared_ptr<Signal> signal);
 
   // From any thread. A request's prompt is ids by now; an error means that the sink was not called and never will be.
-  uint64_t new_id() { return next_id_.fetch_add(1); }
+  // Ids of that many requests, in a row: the first of them.
+  uint64_t new_id(uint64_t n = 1) { return next_id_.fetch_add(n); }
   // `cancelled` is set before cancel() is called: a request that is still on its way is then cancelled when it arrives.
   using CancelFlag = std::shared_ptr<const std::atomic<bool>>;
   Status submit(uint64_t id, std::vector<int32_t> prompt, const RequestOptions& options, std::shared_ptr<RequestSink> sink,
                 CancelFlag cancelled);
-  Status score(uint64_t id, std::vector<int32_t> tokens, std::shared_ptr<ScoreSink> sink, CancelFlag cancelled);
+  Status score(uint64_t id, std::vector<int32_t> tokens, std::shared_ptr<ScoreSink> sink, CancelFlag cancelled,
+               const Terms& terms = {});
   void cancel(uint64_t id);
   // All requests end with kDisposed, memory is freed, then `closed` is called (driver thread, or at once if closed before).
   void close(std::function<void()> closed = nullptr);
@@ -90,6 +103,8 @@ class Engine {
   std::unique_ptr<Profile> stop_profile();
 
   EngineStats stats();
+  // Told of every step from now on, on the driver's thread; null: nobody.
+  void watch_steps(std::function<void(const StepReport&)> watcher);
   const Plan& plan() const { return *plan_; }
   const EngineOptions& options() const { return options_; }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
@@ -108,6 +123,7 @@ class Engine {
   Status enqueue(std::unique_ptr<Sequence> sequence, CancelFlag cancelled);
   void take_inbox();
   void compose(const std::vector<BatchPart>& parts);
+
   Status run(ThreadPool& pool);
   Status examine_outputs(ThreadPool& pool);
 
@@ -125,6 +141,7 @@ class Engine {
   const char *isa_ = "", *backend_name_ = "";
   MemoryUse memory_{};
   std::atomic<uint64_t> next_id_{1}, computed_tokens_{0};
+  uint64_t requests_ = 0, generated_tokens_ = 0;  // the driver's
   std::atomic<bool> closing_{false};
 
   // Written by any thread, emptied by the driver.
@@ -145,7 +162,10 @@ class Engine {
 
   Mutex stats_mutex_;
   EngineStats stats_{};
+  Metrics metrics_;
+  std::function<void(const StepReport&)> watcher_;
   void publish_stats();
+  void measure(const std::vector<BatchPart>& parts, double ms);
 };
 
 }  // namespace infernode

@@ -1,6 +1,7 @@
 // What a caller asks of an engine, and what comes back.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,14 @@
 
 namespace infernode {
 
+// How a request stands among others.
+struct Terms {
+  int32_t priority = 0;     // higher goes first
+  uint64_t caller = 0;      // callers of the same priority take turns
+  uint32_t timeout_ms = 0;  // what `deadline` comes from, for the message
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+};
+
 // A prompt is text, or token ids where `is_text` is false. Defaults and units: src/generate.ts.
 struct RequestOptions {
   bool is_text = false;
@@ -19,11 +28,16 @@ struct RequestOptions {
   std::vector<int32_t> ids;
   bool add_special = true;
   bool parse_special = false;
+  // More than the cache can ever hold is an error where somebody asked for so many; else the cache's end ends the text.
   uint32_t max_tokens = 0;
+  bool max_tokens_asked = true;
   SamplingOptions sampling;
   std::vector<std::string> stop;
   std::vector<int32_t> stop_tokens;
   bool echo = false;
+  // So many of the prompt's last tokens are the beginning of the answer, whose text was told before.
+  uint32_t replay = 0;
+  Terms terms;
 };
 
 struct TokenEvent {

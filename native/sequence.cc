@@ -27,6 +27,8 @@ Result<std::unique_ptr<Generation>> Generation::make(uint64_t id, std::vector<in
   self->max_tokens_ = options.max_tokens;
   self->logprobs_ = options.sampling.logprobs;
   self->echo_ = options.echo;
+  self->replay_ = std::min<size_t>(options.replay, self->n_prompt_);
+  self->terms = options.terms;
   if (self->echo_ && self->logprobs_ >= 0) self->prompt_scores_.resize(self->n_prompt_);
   for (int32_t token : self->tokens_) self->sampler_.accept(token);
   self->result_.prompt_tokens = self->n_prompt_;
@@ -38,12 +40,23 @@ void Generation::start() {
   result_.queued_ms = milliseconds(started_ - submitted_);
   if (!tokenizer_) return;
   detokenizer_.emplace(tokenizer_);
-  if (!echo_) detokenizer_->continue_after(tokens_);
+  if (echo_) return;
+  // The end of the prompt may be the beginning of the answer: its text was told, but a stop string may have begun in it.
+  const auto answer = tokens_.end() - static_cast<std::ptrdiff_t>(replay_);
+  detokenizer_->continue_after({tokens_.begin(), answer});
+  std::string text, told;
+  for (auto token = answer; token != tokens_.end(); token++) detokenizer_->push(*token, text);
+  stop_.push(text, told);
 }
 
 bool Generation::wants_logits(size_t position) const {
   if (position + 1 == tokens_.size()) return max_tokens_ > 0;
-  return !prompt_scores_.empty() && position + 1 < n_prompt_;
+  return !prompt_scores_.empty() && position >= examined_ && position + 1 < n_prompt_;
+}
+
+size_t Generation::first_wanted() const {
+  const size_t last = tokens_.size() - 1;
+  return prompt_scores_.empty() ? last : std::min(examined_, last);
 }
 
 void Generation::examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) {
@@ -57,9 +70,11 @@ void Generation::examine(size_t position, float* logits, size_t vocab_size, cons
 
 bool Generation::advance(size_t n) {
   computed_ += n;
+  examined_ = std::max(examined_, computed_);
   if (pending() > 0) return true;  // the prompt goes on in the next step
   if (computed_ == n_prompt_) {
     first_token_ = Clock::now();
+    result_.cached_tokens = cached_;
     if (echo_) echo_prompt();
     if (max_tokens_ == 0) {
       finish(FinishReason::kLength);
@@ -102,6 +117,10 @@ void Generation::take(const SampledToken& sampled) {
     return finish(FinishReason::kStop);
   }
   result_.generated_tokens++;
+  const Clock::time_point now = Clock::now();
+  if (result_.generated_tokens == 1) first_token_ms = milliseconds(now - submitted_);
+  else token_gap_ms = milliseconds(now - last_token_);
+  last_token_ = now;
   TokenEvent event;
   event.token = sampled.token;
   event.has_logprob = logprobs_ >= 0;
@@ -144,6 +163,12 @@ void Generation::cancel() {
   flush();
 }
 
+void Generation::expire() {
+  fail(error(ErrorCode::kTimedOut,
+             {std::to_string(terms.timeout_ms), std::to_string(std::min(examined_, n_prompt_)), std::to_string(n_prompt_),
+              std::to_string(result_.generated_tokens), std::to_string(max_tokens_)}));
+}
+
 void Scoring::examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) {
   auto score = describe_token(logits, vocab_size, tokens_[position + 1], 0, position, kernels);
   // A token that the model calls impossible has -Infinity; logits that are no numbers are found when all are there.
@@ -152,6 +177,7 @@ void Scoring::examine(size_t position, float* logits, size_t vocab_size, const c
 
 bool Scoring::advance(size_t n) {
   computed_ += n;
+  examined_ = std::max(examined_, computed_);
   return pending() > 0;
 }
 
@@ -163,6 +189,11 @@ void Scoring::flush() {
 }
 
 void Scoring::fail(const Error& error) { sink_->deliver(Error(error)); }
+void Scoring::expire() {
+  fail(error(ErrorCode::kTimedOut,
+             {std::to_string(terms.timeout_ms), std::to_string(examined_), std::to_string(n_prompt_), "0", "0"}));
+}
+
 void Scoring::cancel() { sink_->deliver(error(ErrorCode::kAborted, {"The score"})); }
 
 }  // namespace infernode

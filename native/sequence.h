@@ -1,6 +1,7 @@
 // One stream of tokens through the model, and what its logits are for: generating text, or scoring a text that exists.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -20,6 +21,8 @@ namespace infernode {
 
 class Sequence {
  public:
+  using Clock = std::chrono::steady_clock;
+
   Sequence(uint64_t id, std::vector<int32_t> tokens) : id_(id), tokens_(std::move(tokens)), n_prompt_(tokens_.size()) {}
   virtual ~Sequence() = default;
 
@@ -29,11 +32,22 @@ class Sequence {
   // Positions whose keys and values are in the cache; the tokens after them wait for a step.
   size_t computed() const { return computed_; }
   size_t pending() const { return tokens_.size() - computed_; }
-  bool decoding() const { return computed_ >= n_prompt_; }
+  // Positions up to `computed` were found in the cache.
+  void skip_to(size_t computed) {
+    if (!set_back) cached_ += computed - computed_;
+    computed_ = computed;
+  }
+  // Its pages are gone: what it had is to be computed again, and tells nobody anything new.
+  void begin_again() {
+    set_back = true;
+    computed_ = 0;
+  }
   // Most positions it can ever have in the cache.
   virtual size_t capacity() const = 0;
 
   virtual bool wants_logits(size_t position) const = 0;
+  // No position before this one has to be computed if its keys and values are in the cache. Below tokens().size().
+  virtual size_t first_wanted() const = 0;
   // Looks at the logits [vocab] after `position`, which may be overwritten. Several threads call it, for different positions.
   virtual void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) = 0;
   // A step computed `n` more positions and examined what was wanted. False: it is finished. flush() tells the news.
@@ -46,18 +60,31 @@ class Sequence {
   virtual void fail(const Error& error) = 0;
   virtual void cancel() = 0;
 
+  // Its time is over; says how far it came.
+  virtual void expire() = 0;
+
   // Set by whoever cancels, perhaps before the sequence has reached the engine.
   std::shared_ptr<const std::atomic<bool>> cancelled;
+  Terms terms;
 
   // The scheduler's and the cache's notes.
   BlockTables tables;
-  size_t reserved_pages = 0;
+  uint64_t arrival = 0, last_turn = 0;
+  uint32_t passed = 0;    // how often a later one went first
+  bool runs = false;
+  bool stalled = false;   // in the last step there were no pages for it
+  bool set_back = false;  // it ran, and was sent back to wait
+
+  // What the latest advance() has to tell statistics, in milliseconds; negative: nothing.
+  double first_token_ms = -1, token_gap_ms = -1;
 
  protected:
   uint64_t id_;
   std::vector<int32_t> tokens_;
   size_t n_prompt_;
   size_t computed_ = 0;
+  size_t cached_ = 0;   // prompt positions that were never computed for it
+  size_t examined_ = 0;  // positions whose logits were seen
 };
 
 class Generation final : public Sequence {
@@ -70,15 +97,16 @@ class Generation final : public Sequence {
 
   size_t capacity() const override { return n_prompt_ + max_tokens_; }
   bool wants_logits(size_t position) const override;
+  size_t first_wanted() const override;
   void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) override;
   bool advance(size_t n) override;
   void flush() override;
   void start() override;
   void fail(const Error& error) override;
   void cancel() override;
+  void expire() override;
 
  private:
-  using Clock = std::chrono::steady_clock;
   Generation(uint64_t id, std::vector<int32_t> tokens, Sampler sampler, std::shared_ptr<RequestSink> sink)
       : Sequence(id, std::move(tokens)), sampler_(std::move(sampler)), sink_(std::move(sink)) {}
 
@@ -94,6 +122,7 @@ class Generation final : public Sequence {
   std::shared_ptr<RequestSink> sink_;
   std::vector<int32_t> stop_tokens_;  // sorted
   uint32_t max_tokens_ = 0;
+  size_t replay_ = 0;
   int32_t logprobs_ = -1;
   bool echo_ = false;
   bool ended_ = false;
@@ -102,7 +131,7 @@ class Generation final : public Sequence {
   std::optional<Result<SampledToken>> sampled_;             // of the latest position, from examine to advance
   std::vector<std::optional<SampledToken>> prompt_scores_;  // [position] of the token after it, for echo with logprobs
   RequestResult result_;
-  Clock::time_point submitted_ = Clock::now(), started_, first_token_;
+  Clock::time_point submitted_ = Clock::now(), started_, first_token_, last_token_;
 };
 
 // ln p of each token after the first.
@@ -112,12 +141,14 @@ class Scoring final : public Sequence {
       : Sequence(id, std::move(tokens)), sink_(std::move(sink)), logprobs_(n_prompt_ - 1) {}
 
   size_t capacity() const override { return n_prompt_; }
-  bool wants_logits(size_t position) const override { return position + 1 < n_prompt_; }
+  bool wants_logits(size_t position) const override { return position >= examined_ && position + 1 < n_prompt_; }
+  size_t first_wanted() const override { return std::min(examined_, n_prompt_ - 1); }
   void examine(size_t position, float* logits, size_t vocab_size, const cpu::KernelTable& kernels) override;
   bool advance(size_t n) override;
   void flush() override;
   void fail(const Error& error) override;
   void cancel() override;
+  void expire() override;
 
  private:
   std::shared_ptr<ScoreSink> sink_;

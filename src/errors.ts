@@ -1,5 +1,12 @@
 const grouped = (digits: string): string => digits.replace(/\B(?=(\d{3})+$)/g, ',')
 
+/** How far a request came. */
+function reached(promptComputed: string, promptTokens: string, generated: string, maxTokens: string): string {
+  if (generated !== '0') return `${generated} of at most ${maxTokens} tokens were generated`
+  if (promptComputed !== '0') return `${promptComputed} of ${promptTokens} prompt tokens were computed`
+  return 'it was still waiting'
+}
+
 /** Cause and remedy of every error. The native side knows only the codes (native/generated/errors.h). */
 const errors = {
   // Arguments
@@ -16,8 +23,12 @@ const errors = {
     'Shorten the prompt, or load the model with a larger contextLength or cacheTokens, if it allows that.',
   ],
   CACHE_TOO_SMALL: (needed: string, available: string) => [
-    `The request needs ${needed} tokens of KV cache, the cache holds ${available}.`,
-    'Lower maxTokens, shorten the prompt, or raise cacheTokens when loading the model.',
+    `The request needs ${grouped(needed)} tokens, the cache holds ${grouped(available)}.`,
+    'Raise cacheTokens when loading the model, lower maxTokens, or shorten the prompt.',
+  ],
+  TIMED_OUT: (ms: string, promptComputed: string, promptTokens: string, generated: string, maxTokens: string) => [
+    `The request did not end within its ${ms} ms: ${reached(promptComputed, promptTokens, generated, maxTokens)}.`,
+    'Allow more time, ask for fewer tokens, or send fewer requests at once. Pieces that came before can still be read.',
   ],
   DISPOSED: (what: string) => [`The ${what} was disposed.`, 'Load it again before using it.'],
   ABORTED: (what: string) => [`${what} was aborted.`, 'Its AbortSignal was triggered, or the model was disposed meanwhile.'],

@@ -2,7 +2,15 @@
 import { randomInt } from 'node:crypto'
 import { InfernodeError } from './errors.js'
 import type { GenerationDefaults } from './formats/checkpoint.js'
-import { toInfernodeError, type NativeEngine, type NativeEvents, type NativeRequest, type NativeTokenEvent } from './native.js'
+import {
+  toInfernodeError,
+  type NativeEngine,
+  type NativeEvents,
+  type NativeRequest,
+  type NativeRequestResult,
+  type NativeTerms,
+  type NativeTokenEvent,
+} from './native.js'
 import {
   abortSignal,
   aborted,
@@ -64,6 +72,20 @@ export interface GenerateOptions {
   addSpecial?: boolean
   /** Let control tokens that are spelled out in the prompt act as such. Default false: they are plain text. */
   parseSpecial?: boolean
+  /** So many answers to the same prompt, which is computed once; pieces carry their `sample`. Default 1, at most 64. */
+  n?: number
+  /**
+   * Whole number from -1000 to 1000, default 0. Of waiting requests the one of the highest priority starts first, and it may set
+   * back running ones of lower priority, which are then computed again later.
+   */
+  priority?: number
+  /** Whom the request is for, such as a user's id: callers of the same priority take turns. Default: the holder of the model. */
+  caller?: string
+  /**
+   * Milliseconds from the call until the request fails with TIMED_OUT, which says how far it came; checked between steps. Pieces
+   * that came before can still be read. Default: no limit.
+   */
+  timeoutMs?: number
   /** Aborts the request: iteration and result() reject with ABORTED, whose `cause` is the signal's reason. */
   signal?: AbortSignal
 }
@@ -80,6 +102,8 @@ export interface Piece {
   readonly text: string
   /** The token's id; -1 for held-back text that is released at the end without a token of its own. */
   readonly token: number
+  /** Which of the `n` samples it belongs to, from 0; absent where there is only one. */
+  readonly sample?: number
   /** True for the prompt's own tokens (`echo`). */
   readonly echo?: boolean
   /** Only with `logprobs`; absent for the very first token of an echoed prompt, which nothing precedes. */
@@ -88,7 +112,8 @@ export interface Piece {
   readonly top?: readonly TokenLogprob[]
 }
 
-export interface GenerateResult {
+/** One of `n` answers. */
+export interface SampleResult {
   /** What was generated, after the prompt's text if `echo` was asked for. */
   readonly text: string
   readonly tokens: readonly number[]
@@ -96,16 +121,33 @@ export interface GenerateResult {
   readonly finishReason: 'stop' | 'length' | 'aborted'
   /** The stop string or token that ended it; null otherwise. */
   readonly stopReason: string | number | null
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number; readonly totalTokens: number }
-  readonly timings: Timings
-  /** The seed that was used; pass it to get the same tokens again. */
-  readonly seed: number
   /** One per token of `tokens`, if they were asked for. */
   readonly logprobs?: readonly {
     readonly token: number
     readonly logprob: number | null
     readonly top: readonly TokenLogprob[]
   }[]
+}
+
+/** The first sample, and what they have in common. */
+export interface GenerateResult extends SampleResult {
+  /** All `n` of them, the first included. */
+  readonly samples: readonly SampleResult[]
+  readonly usage: Usage
+  readonly timings: Timings
+  /** The seed that was used; pass it to get the same tokens again. */
+  readonly seed: number
+  /** With `contextFull: 'drop-oldest'`: how many messages the model has not seen to the end of the answer. */
+  readonly droppedMessages?: number
+}
+
+export interface Usage {
+  readonly promptTokens: number
+  /** Those of the prompt that were found in the cache, and not computed. */
+  readonly cachedTokens: number
+  /** Of all samples. */
+  readonly completionTokens: number
+  readonly totalTokens: number
 }
 
 export interface Timings {
@@ -119,6 +161,13 @@ export interface Timings {
   readonly promptTokensPerSecond: number
   /** Tokens after the first per second of generation; 0 where there was only one. */
   readonly tokensPerSecond: number
+}
+
+/** What every request may ask of the scheduler. */
+export const termRules: Rules<Pick<GenerateOptions, 'priority' | 'caller' | 'timeoutMs'>> = {
+  priority: integer(-1000, 1000),
+  caller: nonEmptyString,
+  timeoutMs: integer(1, 2 ** 32 - 1),
 }
 
 const tokenIds = listOf(integer(0, 2 ** 31 - 1), 'token ids')
@@ -142,6 +191,8 @@ const rules: Rules<GenerateOptions> = {
   echo: boolean,
   addSpecial: boolean,
   parseSpecial: boolean,
+  n: integer(1, 64),
+  ...termRules,
   signal: abortSignal,
 }
 
@@ -177,8 +228,12 @@ export function toRequest(
     prompt: typeof prompt === 'string' ? prompt : toIds(prompt, 'prompt', limits),
     addSpecial: given.addSpecial ?? true,
     parseSpecial: given.parseSpecial ?? false,
-    // More than the context never fits, so the native side need not count beyond it.
-    maxTokens: Math.min(given.maxTokens ?? 256, limits.contextLength),
+    maxTokens: Math.min(given.maxTokens ?? 256, 2 ** 31 - 1),
+    maxTokensAsked: given.maxTokens !== undefined,
+    n: given.n ?? 1,
+    firstSample: 0,
+    replay: 0,
+    ...toTerms(given),
     temperature: given.temperature ?? generation.temperature ?? 0.8,
     topK: Math.min(given.topK ?? generation.topK ?? 40, limits.vocabSize),
     topP: given.topP ?? generation.topP ?? 0.95,
@@ -196,6 +251,10 @@ export function toRequest(
     echo: given.echo ?? false,
   }
   return given.signal ? { request, signal: given.signal } : { request }
+}
+
+export function toTerms(given: Pick<GenerateOptions, 'priority' | 'caller' | 'timeoutMs'>): NativeTerms {
+  return { priority: given.priority ?? 0, timeoutMs: given.timeoutMs ?? 0, caller: given.caller ?? '' }
 }
 
 /**
@@ -223,7 +282,30 @@ export function checkToken(id: number, { vocabSize }: Pick<ModelLimits, 'vocabSi
   if (id < 0 || id >= vocabSize) throw new InfernodeError('TOKEN_UNKNOWN', String(id), String(vocabSize))
 }
 
+/** Where a conversation's prompt comes from, and comes from again when the context is full. */
+export interface PromptSource {
+  /**
+   * The ids that leave `room` tokens of the context free beside `answer` tokens of an answer so far, and how many messages they
+   * leave out: more than `dropped`. As few as possible; less room if there are no more to leave out; null if there is none at all.
+   */
+  prompt(room: number, answer?: number, dropped?: number): Promise<{ readonly ids: Int32Array; readonly dropped: number } | null>
+  /** Whether messages may be left out at all. */
+  readonly drops: boolean
+  readonly contextLength: number
+}
+
 type Outcome = { readonly result: GenerateResult } | { readonly error: unknown; readonly immediate: boolean }
+
+/** One sample on its way. */
+interface Sample {
+  readonly pieces: Piece[]
+  request: number | undefined
+  /** Generated tokens of requests before this one, where the context was full in between. */
+  before: number
+  /** Messages left out. */
+  dropped: number
+  done: NativeRequestResult | undefined
+}
 
 /**
  * A text in the making: iterate over its pieces, await `result()`, or do both, in any order. `model.generate()` makes it, and
@@ -241,9 +323,11 @@ export class Generate implements AsyncIterable<Piece> {
   readonly seed: number
 
   readonly #engine: NativeEngine
-  readonly #logprobs: boolean
+  readonly #request: NativeRequest
+  readonly #source: PromptSource | undefined
+  readonly #begun = performance.now()
   readonly #pieces: Piece[] = []
-  #request: number | undefined
+  readonly #samples: Sample[]
   /** Nobody wants it any more; a request that comes to be later is cancelled at once. */
   #left = false
   #outcome: Outcome | undefined
@@ -253,23 +337,41 @@ export class Generate implements AsyncIterable<Piece> {
   #stopListening: () => void = () => {}
 
   /** @internal Made by `model.generate()` and `model.chat()`, which has a prompt only later. */
-  constructor(engine: NativeEngine, request: NativeRequest, signal?: AbortSignal, prompt?: Promise<Int32Array>) {
+  constructor(engine: NativeEngine, request: NativeRequest, signal?: AbortSignal, source?: PromptSource) {
     this.#engine = engine
-    this.#logprobs = request.logprobs >= 0
+    this.#request = request
+    this.#source = source
+    this.#samples = Array.from({ length: request.n }, () => ({
+      ...{ pieces: [], request: undefined, before: 0, dropped: 0, done: undefined },
+    }))
     this.seed = request.seed
     if (signal?.aborted) this.#fail(aborted('The generation', signal), true)
-    else if (!prompt) this.#submit(request)
+    else if (!source) this.#submit(request)
     if (signal && !this.#outcome) this.#listen(signal)
-    prompt?.then(
-      (ids) => this.#submit({ ...request, prompt: ids }),
+    if (source && !this.#outcome) this.#submitPrompt(source)
+  }
+
+  #submitPrompt(source: PromptSource): void {
+    source.prompt(this.#roomOf(this.#request.maxTokens)).then(
+      (prompt) => {
+        for (const sample of this.#samples) sample.dropped = prompt!.dropped
+        this.#submit({ ...this.#request, prompt: prompt!.ids })
+      },
       (cause: unknown) => this.#fail(cause, false),
     )
+  }
+
+  /** How much of the context messages are dropped for: an answer that needs more drops more when it comes to it. */
+  #roomOf(tokens: number): number {
+    return this.#source!.drops ? Math.min(tokens, Math.max(1, Math.floor(this.#source!.contextLength / 4))) : 0
   }
 
   #submit(request: NativeRequest): void {
     if (this.#outcome) return
     try {
-      this.#request = this.#engine.submit(request, (events) => this.#receive(events))
+      const timeoutMs = request.timeoutMs && Math.max(1, Math.ceil(request.timeoutMs - (performance.now() - this.#begun)))
+      const id = this.#engine.submit({ ...request, timeoutMs }, (events) => this.#receive(events))
+      for (let i = 0; i < request.n; i++) this.#samples[request.firstSample + i]!.request = id
       if (this.#left) this.#cancel()
     } catch (cause) {
       this.#fail(toInfernodeError(cause), false)
@@ -304,7 +406,8 @@ export class Generate implements AsyncIterable<Piece> {
 
   /**
    * The whole result, once it is there.
-   * @throws ABORTED if the signal was triggered; PROMPT_TOO_LONG, CACHE_TOO_SMALL, QUEUE_FULL, DISPOSED, LOGITS_NOT_FINITE, …
+   * @throws ABORTED if the signal was triggered; TIMED_OUT, PROMPT_TOO_LONG, CACHE_TOO_SMALL, QUEUE_FULL, DISPOSED,
+   * LOGITS_NOT_FINITE, …
    */
   result(): Promise<GenerateResult> {
     const result = this.#ended()
@@ -324,48 +427,104 @@ export class Generate implements AsyncIterable<Piece> {
 
   #cancel(): void {
     this.#left = true
-    if (this.#request !== undefined) this.#engine.cancel(this.#request)
+    for (const request of new Set(this.#samples.map((sample) => sample.request))) {
+      if (request !== undefined) this.#engine.cancel(request)
+    }
   }
 
-  #receive({ tokens, tail, done, error }: NativeEvents): void {
+  #receive({ sample: number, tokens, tail, done, error }: NativeEvents): void {
     if (this.#outcome) return
-    for (const event of tokens) this.#pieces.push(toPiece(event))
-    if (tail) this.#addTail(tail, tokens.length > 0)
-    if (error) this.#fail(toInfernodeError(error), false)
-    else if (done) this.#finish({ result: this.#toResult(done) })
-    else this.#announce()
+    const sample = this.#samples[number]!
+    for (const event of tokens) this.#add(sample, toPiece(event, this.#samples.length > 1 ? number : undefined))
+    if (error) {
+      this.#cancel()
+      return this.#fail(toInfernodeError(error), false)
+    }
+    if (done && this.#source?.drops && !this.#left && contextIsFull(sample, done, this.#request.maxTokens)) {
+      this.#dropMore(number, done, tail)
+    } else if (done) {
+      this.#endSample(number, done, tail, tokens.length > 0)
+    }
+    this.#announce()
+  }
+
+  #add(sample: Sample, piece: Piece): void {
+    sample.pieces.push(piece)
+    this.#pieces.push(piece)
+  }
+
+  #endSample(number: number, done: NativeRequestResult, tail: string | undefined, withTokens: boolean): void {
+    const sample = this.#samples[number]!
+    if (tail) this.#addTail(sample, tail, withTokens)
+    sample.done = { ...done, generatedTokens: sample.before + done.generatedTokens }
+    if (this.#samples.every((each) => each.done)) this.#finish({ result: this.#toResult() })
   }
 
   /** Held-back text belongs to the last token, unless that was handed out before. */
-  #addTail(tail: string, withTokens: boolean): void {
-    if (withTokens) {
-      const last = this.#pieces.pop()!
-      this.#pieces.push({ ...last, text: last.text + tail })
-    } else this.#pieces.push({ text: tail, token: -1 })
+  #addTail(sample: Sample, tail: string, withTokens: boolean): void {
+    const last = sample.pieces.at(-1)!
+    if (withTokens && this.#pieces.at(-1) === last) {
+      const longer = { ...last, text: last.text + tail }
+      sample.pieces[sample.pieces.length - 1] = longer
+      this.#pieces[this.#pieces.length - 1] = longer
+    } else {
+      const number = this.#samples.indexOf(sample)
+      this.#add(sample, { text: tail, token: -1, ...(this.#samples.length > 1 && { sample: number }) })
+    }
   }
 
-  #toResult(done: NonNullable<NativeEvents['done']>): GenerateResult {
-    const computed = done.promptTokens - done.cachedTokens
-    const ofTokens = this.#pieces.filter((piece) => piece.token >= 0)
-    return {
-      text: this.#pieces.map((piece) => piece.text).join(''),
-      tokens: ofTokens.map((piece) => piece.token),
-      finishReason: done.finishReason,
-      stopReason: done.stopReason,
-      usage: {
-        promptTokens: done.promptTokens,
-        completionTokens: done.generatedTokens,
-        totalTokens: done.promptTokens + done.generatedTokens,
+  /** The context is full: the answer goes on after fewer messages, if there are any to drop; held-back text waits for it. */
+  #dropMore(number: number, done: NativeRequestResult, tail: string | undefined): void {
+    const sample = this.#samples[number]!
+    const answer = sample.pieces.filter((piece) => piece.token >= 0 && !piece.echo).map((piece) => piece.token)
+    const left = this.#request.maxTokens - answer.length
+    this.#source!.prompt(this.#roomOf(left), answer.length, sample.dropped).then(
+      (prompt) => {
+        if (!prompt || this.#left) {
+          this.#endSample(number, this.#left ? { ...done, finishReason: 'aborted' } : done, tail, false)
+          return this.#announce()
+        }
+        sample.dropped = prompt.dropped
+        sample.before = answer.length
+        this.#submit({
+          ...this.#request,
+          ...{ prompt: Int32Array.of(...prompt.ids, ...answer), replay: answer.length, maxTokens: left },
+          ...{ n: 1, firstSample: number, echo: false },
+        })
       },
+      (cause: unknown) => this.#fail(cause, false),
+    )
+  }
+
+  #toResult(): GenerateResult {
+    const [first] = this.#samples
+    const { promptTokens, cachedTokens, queuedMs, promptMs, generationMs, generatedTokens } = first!.done!
+    const completionTokens = this.#samples.reduce((sum, { done }) => sum + done!.generatedTokens, 0)
+    const samples = this.#samples.map((sample) => this.#toSampleResult(sample))
+    return {
+      ...samples[0]!,
+      samples,
+      usage: { promptTokens, cachedTokens, completionTokens, totalTokens: promptTokens + completionTokens },
       timings: {
-        queuedMs: done.queuedMs,
-        promptMs: done.promptMs,
-        generationMs: done.generationMs,
-        promptTokensPerSecond: perSecond(computed, done.promptMs),
-        tokensPerSecond: perSecond(done.generatedTokens - 1, done.generationMs),
+        queuedMs,
+        promptMs,
+        generationMs,
+        promptTokensPerSecond: perSecond(promptTokens - cachedTokens, promptMs),
+        tokensPerSecond: perSecond(generatedTokens - first!.before - 1, generationMs),
       },
       seed: this.seed,
-      ...(this.#logprobs && {
+      ...(this.#source?.drops && { droppedMessages: Math.max(...this.#samples.map(({ dropped }) => dropped)) }),
+    }
+  }
+
+  #toSampleResult({ pieces, done }: Sample): SampleResult {
+    const ofTokens = pieces.filter((piece) => piece.token >= 0)
+    return {
+      text: pieces.map((piece) => piece.text).join(''),
+      tokens: ofTokens.map((piece) => piece.token),
+      finishReason: done!.finishReason,
+      stopReason: done!.stopReason,
+      ...(this.#request.logprobs >= 0 && {
         logprobs: ofTokens.map(({ token, logprob, top }) => ({ token, logprob: logprob ?? null, top: top ?? [] })),
       }),
     }
@@ -391,10 +550,16 @@ export class Generate implements AsyncIterable<Piece> {
   }
 }
 
-function toPiece(event: NativeTokenEvent): Piece {
+/** Whether a sample ended for no other reason. */
+function contextIsFull(sample: Sample, done: NativeRequestResult, maxTokens: number): boolean {
+  return done.finishReason === 'length' && sample.before + done.generatedTokens < maxTokens
+}
+
+function toPiece(event: NativeTokenEvent, sample: number | undefined): Piece {
   return {
     text: event.text,
     token: event.token,
+    ...(sample !== undefined && { sample }),
     ...(event.echo && { echo: true }),
     ...(event.logprob !== undefined && { logprob: event.logprob }),
     ...(event.top && { top: event.top }),

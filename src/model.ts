@@ -4,10 +4,20 @@
 import { join } from 'node:path'
 import { checkMessages, type ChatMessage, plainCopy } from './chat/messages.js'
 import { ChatPrompts } from './chat/prompt.js'
+import { ShorteningPrompt } from './chat/shorten.js'
 import { InfernodeError } from './errors.js'
 import { openCheckpoint } from './formats/index.js'
 import type { Checkpoint } from './formats/checkpoint.js'
-import { Generate, toIds, toRequest, type GenerateOptions, type ModelLimits, type Prompt } from './generate.js'
+import {
+  Generate,
+  termRules,
+  toIds,
+  toRequest,
+  toTerms,
+  type GenerateOptions,
+  type ModelLimits,
+  type Prompt,
+} from './generate.js'
 import { compilePlan } from './graph/compile.js'
 import type { Plan } from './graph/plan.js'
 import { callNative, native, packageRoot, type NativeEngine, type NativeProfile } from './native.js'
@@ -49,6 +59,11 @@ export interface LoadOptions {
   contextLength?: number
   /** Requests that may wait; one more is refused with QUEUE_FULL. Default 1024. */
   maxQueue?: number
+  /**
+   * Keep what is computed of prompts and answers in free pages of the cache, so that a request that begins like an earlier one
+   * does not compute that again. Requests at the same time share it too. Default true.
+   */
+  prefixCache?: boolean
   /**
    * Map the weights (default), or read them into memory. Requests on a mapped file that was cut short or written to fail with
    * FILE_CHANGED; but if that happens in the middle of a step, or the disk fails, the process ends by SIGBUS. `false` is for places
@@ -99,17 +114,55 @@ export interface ModelInfo {
   readonly cacheTokens: number
 }
 
+/** Durations in milliseconds since the model was loaded; each percentile is right within 5 %. 0 where there was none. */
+export interface Percentiles {
+  readonly count: number
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+}
+
 export interface ModelStats {
   readonly weightsBytes: number
+  /** Address space of the KV cache, and what of it was ever used. */
   readonly kvBytes: number
   readonly kvBytesUsed: number
   readonly scratchBytes: number
-  readonly freePages: number
+  /** Pages of 64 positions of a group of layers: totalPages = usedPages + freePages. */
   readonly totalPages: number
+  /** Held by requests. */
+  readonly usedPages: number
+  /** Held by more than one request. */
+  readonly sharedPages: number
+  /** What requests can have. */
+  readonly freePages: number
+  /** Those of the free ones that are kept for their content. */
+  readonly cachedPages: number
+  /** How often the content of a page was given up for another. */
+  readonly evictedPages: number
+  /** Sequences in the batch and in the waiting line: a request has one per sample. */
   readonly running: number
   readonly waiting: number
-  /** Tokens that went through the model since it was loaded. */
+  /** Sequences that were ever asked for; all counts are since the model was loaded. */
+  readonly requests: number
+  /** How often one was set back for lack of pages, or for one of higher priority. */
+  readonly preemptions: number
+  /** Tokens that went through the model. */
   readonly computedTokens: number
+  /** Tokens that did not have to, as they were found in the cache. */
+  readonly cachedTokens: number
+  readonly generatedTokens: number
+  /** Generated tokens, and computed tokens of prompts, per second over the latest ten seconds. */
+  readonly tokensPerSecond: number
+  readonly promptTokensPerSecond: number
+  readonly steps: number
+  /** Sequences in a step. */
+  readonly meanBatch: number
+  readonly largestBatch: number
+  /** From when a request reached the engine to its first token. */
+  readonly firstTokenMs: Percentiles
+  /** From one token of a sequence to its next. */
+  readonly tokenGapMs: Percentiles
 }
 
 export interface EncodeOptions {
@@ -138,7 +191,7 @@ export interface ProfileOptions {
   maxEvents?: number
 }
 
-export interface ScoreOptions extends EncodeOptions {
+export interface ScoreOptions extends EncodeOptions, Pick<GenerateOptions, 'priority' | 'caller' | 'timeoutMs'> {
   /** Gives up: score() rejects with ABORTED. */
   signal?: AbortSignal
 }
@@ -166,6 +219,13 @@ export interface ChatOptions extends Omit<GenerateOptions, 'addSpecial' | 'parse
   addGenerationPrompt?: boolean
   /** A Jinja template instead of the checkpoint's. */
   chatTemplate?: string
+  /**
+   * What happens when conversation and answer do not fit into the context. `error` (default): a conversation that is too long is
+   * refused with PROMPT_TOO_LONG, an answer that reaches the end has the finishReason `length`. `drop-oldest`: the oldest turns
+   * are left out, never system messages at the front nor the last user message; what is left is rendered and computed anew, also
+   * in the middle of an answer. The result says how many (`droppedMessages`).
+   */
+  contextFull?: 'error' | 'drop-oldest'
 }
 
 /** The checkpoint in the package: a small model that tells fairy tales. */
@@ -185,6 +245,7 @@ const loadRules: Rules<LoadOptions> = {
   cacheTokens: integer(1, 2 ** 31 - 1),
   contextLength: integer(1, 2 ** 31 - 1),
   maxQueue: integer(1, 2 ** 31 - 1),
+  prefixCache: boolean,
   mmap: boolean,
   maxMemory: integer(1),
   signal: abortSignal,
@@ -193,7 +254,7 @@ const loadRules: Rules<LoadOptions> = {
 const encodeRules: Rules<EncodeOptions> = { addSpecial: boolean, parseSpecial: boolean }
 const decodeRules: Rules<DecodeOptions> = { skipSpecial: boolean }
 const profileRules: Rules<ProfileOptions> = { maxEvents: integer(1, 2 ** 26) }
-const scoreRules: Rules<ScoreOptions> = { ...encodeRules, signal: abortSignal }
+const scoreRules: Rules<ScoreOptions> = { ...encodeRules, ...termRules, signal: abortSignal }
 
 const plainObject: Rule = {
   expected: 'an object',
@@ -206,6 +267,7 @@ const chatRules: Rules<Omit<ChatOptions, keyof GenerateOptions>> = {
   templateVariables: plainObject,
   addGenerationPrompt: boolean,
   chatTemplate: nonEmptyString,
+  contextFull: oneOf('error', 'drop-oldest'),
 }
 
 /** What load() gathered; a Model owns it from then on. */
@@ -266,6 +328,7 @@ export class Model {
       cacheTokens: given.cacheTokens ?? Math.min(4 * plan.contextLength, defaultCacheTokens),
       batchTokens,
       maxQueue: given.maxQueue ?? 1024,
+      keepPrefixes: given.prefixCache ?? true,
       mmap: given.mmap ?? true,
       ...(given.maxMemory === undefined ? {} : { maxMemory: given.maxMemory }),
     }
@@ -327,22 +390,24 @@ export class Model {
     }
     const { request, signal } = toRequest([], forGenerate, this.#limits)
     request.stopTokens = [...new Set([...request.stopTokens, ...prompts.endTokens(template)])]
-    const prompt = prompts.encode(conversation).then((ids) => toIds(ids, 'prompt', this.#limits))
-    return new Generate(engine, request, signal, prompt)
+    const drops = given.contextFull === 'drop-oldest'
+    if (drops) request.maxTokensAsked = false // the cache's end is the context's, where there are messages to drop
+    return new Generate(engine, request, signal, new ShorteningPrompt(prompts, conversation, this.#limits, drops))
   }
 
   /**
    * The log-likelihood of each token given all before it, in one context. Text is encoded like a prompt.
-   * @throws PROMPT_TOO_LONG for more tokens than the context holds, CACHE_TOO_SMALL, ABORTED, and what generate() throws
+   * @throws PROMPT_TOO_LONG for more tokens than the context holds, ABORTED, TIMED_OUT, and what generate() throws
    */
   async score(prompt: Prompt, options?: ScoreOptions): Promise<Score> {
-    const { signal, ...encodeOptions } = checkOptions(options, scoreRules)
+    const { signal, priority, caller, timeoutMs, ...encodeOptions } = checkOptions(options, scoreRules)
+    const terms = toTerms({ ...(priority !== undefined && { priority }), ...(caller && { caller }), ...(timeoutMs && { timeoutMs }) })
     const ids = typeof prompt === 'string' ? await this.encode(prompt, encodeOptions) : prompt
     const tokens = toIds(ids, 'prompt', this.#limits)
     const engine = this.#live()
     // A first token has nothing before it that could predict it.
     const logprobs =
-      tokens.length < 2 ? new Float32Array() : await abortable(signal, 'Scoring', engine, () => engine.score(tokens))
+      tokens.length < 2 ? new Float32Array() : await abortable(signal, 'Scoring', engine, () => engine.score(tokens, terms))
     let nll = 0
     for (const logprob of logprobs) nll -= logprob
     return { tokens, logprobs, nll, perplexity: logprobs.length > 0 ? Math.exp(nll / logprobs.length) : NaN }
@@ -377,7 +442,7 @@ export class Model {
     return this.#needTokenizer().decode(tokens, { skipSpecial: given.skipSpecial ?? false })
   }
 
-  /** Memory and work of the engine at this moment. */
+  /** Memory and work of the engine: at this moment, and since it was loaded. Cheap enough to be called every second. */
   stats(): ModelStats {
     return this.#live().stats()
   }

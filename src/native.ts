@@ -42,12 +42,29 @@ export interface NativeTokenizer {
   find(piece: string): number
 }
 
+/** How a request stands among others. */
+export interface NativeTerms {
+  /** From -1000 to 1000; higher goes first. */
+  priority: number
+  /** From now until the request fails with TIMED_OUT; 0: never. */
+  timeoutMs: number
+  /** Callers of the same priority take turns; '': whoever holds this engine. */
+  caller: string
+}
+
 /** What a request asks of the engine; plain data. Text prompts are tokenized natively. */
-export interface NativeRequest {
+export interface NativeRequest extends NativeTerms {
   prompt: string | Int32Array
   addSpecial: boolean
   parseSpecial: boolean
+  /** Samples of the prompt, numbered from `firstSample` on. */
+  n: number
+  firstSample: number
   maxTokens: number
+  /** More than the cache can ever hold is then refused with CACHE_TOO_SMALL; else the cache's end ends the text. */
+  maxTokensAsked: boolean
+  /** So many of the prompt's last ids are the beginning of the answer, whose text was told before. */
+  replay: number
   temperature: number
   topK: number
   topP: number
@@ -91,13 +108,57 @@ export interface NativeRequestResult {
   generationMs: number
 }
 
-/** One batch of news about a request: some tokens, and at the end a result or an error. Exactly one batch has `done`. */
+/** One batch of news about a sample: some tokens, and at the end a result or an error. Exactly one batch per sample has those. */
 export interface NativeEvents {
+  sample: number
   tokens: NativeTokenEvent[]
   /** Text held back for stop strings or incomplete characters, released at the end. */
   tail?: string
   done?: NativeRequestResult
   error?: NativeError
+}
+
+export interface NativePercentiles {
+  readonly count: number
+  readonly p50: number
+  readonly p90: number
+  readonly p99: number
+}
+
+export interface NativeStats {
+  readonly weightsBytes: number
+  readonly kvBytes: number
+  readonly kvBytesUsed: number
+  readonly scratchBytes: number
+  readonly totalPages: number
+  readonly freePages: number
+  readonly usedPages: number
+  readonly cachedPages: number
+  readonly sharedPages: number
+  readonly evictedPages: number
+  readonly running: number
+  readonly waiting: number
+  readonly requests: number
+  readonly preemptions: number
+  readonly computedTokens: number
+  readonly cachedTokens: number
+  readonly generatedTokens: number
+  readonly tokensPerSecond: number
+  readonly promptTokensPerSecond: number
+  readonly steps: number
+  readonly meanBatch: number
+  readonly largestBatch: number
+  readonly firstTokenMs: NativePercentiles
+  readonly tokenGapMs: NativePercentiles
+}
+
+export interface NativeStep {
+  readonly ms: number
+  readonly sequences: number
+  readonly promptTokens: number
+  readonly generatedTokens: number
+  readonly running: number
+  readonly waiting: number
 }
 
 export interface NativeEngine {
@@ -106,7 +167,7 @@ export interface NativeEngine {
   /** The request leaves the batch before the next step; its last event has finishReason 'aborted'. */
   cancel(request: number): void
   /** ln p of each token after the first given all before it: [T - 1]. Windows are the caller's business. */
-  score(ids: Int32Array): { request: number; result: Promise<Float32Array> }
+  score(ids: Int32Array, terms: NativeTerms): { request: number; result: Promise<Float32Array> }
   /**
    * Runs one step by hand, for tests and tools: a ragged batch over sequences that the caller numbers. Every named output of the
    * plan comes back as [rows, width] f32, `logits` for all tokens.
@@ -117,18 +178,9 @@ export interface NativeEngine {
   ): Promise<Record<string, Float32Array>>
   /** Drops a sequence of `evaluate`. */
   forget(sequence: number): void
-  stats(): {
-    weightsBytes: number
-    kvBytes: number
-    kvBytesUsed: number
-    scratchBytes: number
-    freePages: number
-    totalPages: number
-    running: number
-    waiting: number
-    /** Tokens that went through the model since it was loaded. */
-    computedTokens: number
-  }
+  stats(): NativeStats
+  /** Tells of every step from now on; null: no more. Keeps no process alive. */
+  watchSteps(onStep: ((step: NativeStep) => void) | null): void
   /** Records what threads do in steps from now on, at most so many pieces of work. */
   startProfile(maxEvents: number): Promise<void>
   stopProfile(): Promise<NativeProfile | undefined>
@@ -145,6 +197,8 @@ export interface NativeEngineOptions {
   batchTokens: number
   /** Most requests that may wait. */
   maxQueue: number
+  /** Keep computed pages after use, and share them. Default true. */
+  keepPrefixes?: boolean
   mmap: boolean
   /** Most bytes that loading may reserve. Default: any. */
   maxMemory?: number

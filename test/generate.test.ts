@@ -7,11 +7,11 @@ const limits: ModelLimits = { vocabSize: 100, contextLength: 512, generation: { 
 
 class FakeEngine {
   request: NativeRequest | undefined
-  emit!: (events: NativeEvents) => void
+  emit!: (events: Omit<NativeEvents, 'sample'> & { sample?: number }) => void
   cancelled: number[] = []
   submit(request: NativeRequest, onEvents: (events: NativeEvents) => void): number {
     this.request = request
-    this.emit = onEvents
+    this.emit = (events) => onEvents({ sample: 0, ...events })
     return 17
   }
   cancel(request: number): void {
@@ -91,10 +91,11 @@ describe('Generate', () => {
     engine.finish({ finishReason: 'stop', stopReason: 2 })
     expect(await result).toEqual({
       text: 'abc',
+      samples: [{ text: 'abc', tokens: [10, 11, 12], finishReason: 'stop', stopReason: 2 }],
       tokens: [10, 11, 12],
       finishReason: 'stop',
       stopReason: 2,
-      usage: { promptTokens: 4, completionTokens: 3, totalTokens: 7 },
+      usage: { promptTokens: 4, cachedTokens: 1, completionTokens: 3, totalTokens: 7 },
       // 3 of 4 prompt tokens were computed in 10 ms; 2 tokens after the first took 100 ms.
       timings: { queuedMs: 1, promptMs: 10, generationMs: 100, promptTokensPerSecond: 300, tokensPerSecond: 20 },
       seed: 7,
@@ -302,7 +303,14 @@ describe('toRequest', () => {
       prompt: 'x',
       addSpecial: true,
       parseSpecial: false,
+      n: 1,
+      firstSample: 0,
+      replay: 0,
       maxTokens: 256,
+      maxTokensAsked: false,
+      priority: 0,
+      timeoutMs: 0,
+      caller: '',
       temperature: 0.8,
       topK: 40,
       topP: 0.95,
@@ -346,8 +354,9 @@ describe('toRequest', () => {
     ])
   })
 
-  it('asks for no more tokens than the context could hold', () => {
-    expect(request({ maxTokens: 1e9 }).maxTokens).toBe(512)
+  it('says whether maxTokens was asked for, and no more of them than can be counted', () => {
+    expect(request({ maxTokens: 1e12 })).toMatchObject({ maxTokens: 2 ** 31 - 1, maxTokensAsked: true })
+    expect(request({})).toMatchObject({ maxTokens: 256, maxTokensAsked: false })
   })
 
   it('copies prompts of ids', () => {

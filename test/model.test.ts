@@ -112,7 +112,7 @@ describe('generate', () => {
     expect(result.tokens).toHaveLength(50)
     expect(await model.decode(result.tokens)).toBe(text)
     expect(result).toMatchObject({ finishReason: 'length', stopReason: null, seed: 7 })
-    expect(result.usage).toEqual({ promptTokens: 6, completionTokens: 50, totalTokens: 56 })
+    expect(result.usage).toMatchObject({ promptTokens: 6, completionTokens: 50, totalTokens: 56 })
     expect(result.timings.tokensPerSecond).toBeGreaterThan(0)
     expect(result.timings.promptTokensPerSecond).toBeGreaterThan(0)
   })
@@ -186,7 +186,7 @@ describe('generate', () => {
     expect(result.text.endsWith(prompt + plain.text)).toBe(true)
     expect(result.tokens).toEqual([...(await model.encode(prompt)), ...plain.tokens])
     expect(echoed.filter(Boolean)).toHaveLength(6)
-    expect(result.usage).toEqual(plain.usage)
+    expect(result.usage).toEqual({ ...plain.usage, cachedTokens: expect.any(Number) })
   })
 
   it('reports log-probabilities that score() confirms bit for bit', async () => {
@@ -263,8 +263,12 @@ describe('generate', () => {
   it('never exceeds the cache', async () => {
     await using small = await Model.load(undefined, { cacheTokens: 16 })
     expect(small.info.contextLength).toBe(16)
-    const result = await small.generate(prompt, { maxTokens: 400, logitBias: { 0: -Infinity } }).result()
+    const result = await small.generate(prompt, { logitBias: { 0: -Infinity } }).result()
     expect(result).toMatchObject({ finishReason: 'length', usage: { totalTokens: 16 } })
+    // Who asks for more than it can ever hold is told at once.
+    await expect(small.generate(prompt, { maxTokens: 400 }).result()).rejects.toThrow(
+      code('CACHE_TOO_SMALL', 'needs 406 tokens, the cache holds 16. Raise cacheTokens'),
+    )
     await expect(small.generate(`${prompt}, in a far country, ${prompt}`).result()).rejects.toThrow(code('PROMPT_TOO_LONG'))
   })
 

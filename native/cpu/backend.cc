@@ -70,6 +70,11 @@ class CpuExecutable final : public Executable {
       std::memcpy(address(id) + i * value.stride, rows + i * value.width, value.width * sizeof(float));
   }
 
+  void copy_page(int32_t from, int32_t to) override {
+    const auto at = [&](int32_t page) { return kv_.data() + static_cast<size_t>(page) * cache_.page_bytes; };
+    std::memcpy(at(to), at(from), cache_.page_bytes);
+  }
+
   Status run_body(const Step& step, ThreadPool& pool, int n_threads) override {
     INFERNODE_TRY(weights_->unchanged());
     describe(step);

@@ -15,14 +15,32 @@ namespace infernode {
 
 namespace {
 
+// A request that has not ended: `n` sequences with ids in a row.
+struct Unfinished {
+  std::shared_ptr<std::atomic<bool>> cancelled;
+  uint64_t n, n_left;
+};
+
+// Who has handles on engines, for fairness between them: an isolate may have many.
+uint64_t next_caller() {
+  static std::atomic<uint64_t> callers{0};
+  return callers.fetch_add(1);
+}
+
 // What the methods of one NativeEngine share. When the last of them is collected, the engine closes.
 struct Handle {
   std::shared_ptr<Engine> engine;
   Runtime* runtime;  // alive while the isolate is
   int64_t reported_bytes = 0;
-  std::map<uint64_t, std::shared_ptr<std::atomic<bool>>> cancel_flags;  // of unfinished requests
+  uint64_t caller = next_caller();
+  std::map<uint64_t, Unfinished> unfinished;  // by the first sequence's id
 
   ~Handle() { engine->close(); }
+
+  void end_of(uint64_t request) {
+    const auto found = unfinished.find(request);
+    if (found != unfinished.end() && --found->second.n_left == 0) unfinished.erase(found);
+  }
 
   // Memory that V8 cannot see but that goes when the model is collected: cache pages in use, scratch. Mapped files are not ours.
   void report(Napi::Env env) {
@@ -74,11 +92,13 @@ Napi::Value to_js(Napi::Env env, const RequestResult& result, const std::vector<
 // Carries a request's events to its JavaScript callback.
 class CallbackSink final : public RequestSink, public std::enable_shared_from_this<CallbackSink> {
  public:
-  CallbackSink(Napi::Env env, Napi::Function callback, std::weak_ptr<Handle> handle, uint64_t id, std::vector<std::string> stop)
+  CallbackSink(Napi::Env env, Napi::Function callback, std::weak_ptr<Handle> handle, uint64_t request, uint32_t sample,
+               std::vector<std::string> stop)
       : callback_(std::make_shared<Napi::FunctionReference>(Napi::Persistent(callback))),
         mailbox_(Environment::of(env).mailbox()),
         handle_(std::move(handle)),
-        id_(id),
+        request_(request),
+        sample_(sample),
         stop_(std::move(stop)) {
     mailbox_->expect_answer(env);
   }
@@ -98,6 +118,7 @@ class CallbackSink final : public RequestSink, public std::enable_shared_from_th
     Napi::Object object = Napi::Object::New(env);
     Napi::Array tokens = Napi::Array::New(env, events.tokens.size());
     for (uint32_t i = 0; i < events.tokens.size(); i++) tokens.Set(i, to_js(env, events.tokens[i]));
+    object.Set("sample", sample_);
     object.Set("tokens", tokens);
     if (!events.tail.empty()) object.Set("tail", events.tail);
     if (events.done) object.Set("done", to_js(env, *events.done, stop_));
@@ -105,7 +126,7 @@ class CallbackSink final : public RequestSink, public std::enable_shared_from_th
     const auto callback = callback_;
     if (events.done || events.error) {
       if (auto handle = handle_.lock()) {
-        handle->cancel_flags.erase(id_);
+        handle->end_of(request_);
         handle->report(env);
       }
       mailbox_->got_answer(env);
@@ -117,9 +138,21 @@ class CallbackSink final : public RequestSink, public std::enable_shared_from_th
   std::shared_ptr<Napi::FunctionReference> callback_;
   std::shared_ptr<Mailbox> mailbox_;
   std::weak_ptr<Handle> handle_;
-  uint64_t id_;
+  uint64_t request_;
+  uint32_t sample_;
   std::vector<std::string> stop_;
 };
+
+// priority, timeoutMs and caller of a request; the clock runs from now on.
+Terms read_terms(const Napi::Value& object, const Handle& handle, Arguments& arguments) {
+  Terms terms;
+  terms.priority = static_cast<int32_t>(arguments.whole(object, "priority", -1000, 1000));
+  terms.timeout_ms = static_cast<uint32_t>(arguments.whole(object, "timeoutMs", 0, UINT32_MAX));
+  if (terms.timeout_ms) terms.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(terms.timeout_ms);
+  const std::string caller = arguments.text(object, "caller", 0);
+  terms.caller = caller.empty() ? handle.caller : std::hash<std::string>{}(caller) | uint64_t{1} << 63;
+  return terms;
+}
 
 RequestOptions read_request(const Napi::Value& object, size_t max_prompt, Arguments& arguments) {
   constexpr double kLargest = 1e30;
@@ -132,6 +165,8 @@ RequestOptions read_request(const Napi::Value& object, size_t max_prompt, Argume
   request.parse_special = arguments.boolean(object, "parseSpecial");
   request.echo = arguments.boolean(object, "echo");
   request.max_tokens = static_cast<uint32_t>(arguments.whole(object, "maxTokens", 0, INT32_MAX));
+  request.max_tokens_asked = arguments.boolean(object, "maxTokensAsked");
+  request.replay = static_cast<uint32_t>(arguments.whole(object, "replay", 0, INT32_MAX));
   SamplingOptions& sampling = request.sampling;
   sampling.temperature = static_cast<float>(arguments.number(object, "temperature", 0, kLargest));
   sampling.top_k = static_cast<int32_t>(arguments.whole(object, "topK", 0, INT32_MAX));
@@ -159,44 +194,58 @@ RequestOptions read_request(const Napi::Value& object, size_t max_prompt, Argume
   return request;
 }
 
+// The prompt's ids, on the service thread.
+Status encode_prompt(const Engine& engine, RequestOptions& request, std::vector<int32_t>& prompt) {
+  prompt = std::move(request.ids);
+  if (!request.is_text) return {};
+  Encoding encoding;
+  EncodeOptions options;
+  options.add_special = request.add_special;
+  options.parse_special = request.parse_special;
+  INFERNODE_TRY(engine.tokenizer()->encode(request.text, options, encoding));
+  prompt = std::move(encoding.ids);
+  return {};
+}
+
 // submit(request, onEvents): number
 Napi::Value submit(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   Napi::Env env = info.Env();
   Arguments arguments;
   auto request = std::make_shared<RequestOptions>(read_request(info[0], handle->engine->context_length(), arguments));
+  request->terms = read_terms(info[0], *handle, arguments);
+  const auto n = static_cast<uint32_t>(arguments.whole(info[0], "n", 1, 1024));
+  const auto first_sample = static_cast<uint32_t>(arguments.whole(info[0], "firstSample", 0, 1024));
   if (!arguments.status) return throw_error(info, arguments.status.error());
   if (!info[1].IsFunction()) return throw_error(info, error(ErrorCode::kInvalidArgument, {"onEvents", "a function", "something else"}));
   if (request->is_text && !handle->engine->tokenizer()) return throw_error(info, error(ErrorCode::kTokenizerMissing, {"The checkpoint"}));
 
-  const uint64_t id = handle->engine->new_id();
+  const uint64_t id = handle->engine->new_id(n);
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  handle->cancel_flags[id] = cancelled;
-  auto sink = std::make_shared<CallbackSink>(env, info[1].As<Napi::Function>(), handle, id, request->stop);
-  handle->runtime->requests().add([engine = handle->engine, id, request, sink, cancelled] {
-    std::vector<int32_t> prompt = std::move(request->ids);
-    Status status;
-    if (request->is_text) {
-      Encoding encoding;
-      EncodeOptions options;
-      options.add_special = request->add_special;
-      options.parse_special = request->parse_special;
-      status = engine->tokenizer()->encode(request->text, options, encoding);
-      prompt = std::move(encoding.ids);
+  handle->unfinished[id] = {cancelled, n, n};
+  std::vector<std::shared_ptr<CallbackSink>> sinks;
+  for (uint32_t i = 0; i < n; i++)
+    sinks.push_back(std::make_shared<CallbackSink>(env, info[1].As<Napi::Function>(), handle, id, first_sample + i, request->stop));
+  handle->runtime->requests().add([engine = handle->engine, id, first_sample, request, sinks = std::move(sinks), cancelled] {
+    std::vector<int32_t> prompt;
+    const Status encoded = encode_prompt(*engine, *request, prompt);
+    // One sequence per sample; the scheduler has them share the prompt.
+    for (uint32_t i = 0; i < sinks.size(); i++) {
+      request->sampling.sample = first_sample + i;
+      const Status status = encoded ? engine->submit(id + i, prompt, *request, sinks[i], cancelled) : encoded;
+      if (status) continue;
+      RequestEvents events;
+      events.error = status.error();
+      sinks[i]->deliver(std::move(events));
     }
-    if (status) status = engine->submit(id, std::move(prompt), *request, sink, cancelled);
-    if (status) return;
-    RequestEvents events;
-    events.error = status.error();
-    sink->deliver(std::move(events));
   });
   return Napi::Number::New(env, static_cast<double>(id));
 }
 
 void cancel_request(const SharedHandle& handle, uint64_t id) {
-  const auto flag = handle->cancel_flags.find(id);
-  if (flag == handle->cancel_flags.end()) return;
-  flag->second->store(true);
-  handle->engine->cancel(id);
+  const auto found = handle->unfinished.find(id);
+  if (found == handle->unfinished.end()) return;
+  found->second.cancelled->store(true);
+  for (uint64_t i = 0; i < found->second.n; i++) handle->engine->cancel(id + i);
 }
 
 // cancel(request: number): void
@@ -217,25 +266,26 @@ class PromiseScoreSink final : public ScoreSink {
   Pending<std::vector<float>> pending_;
 };
 
-// score(ids: Int32Array): { request: number, result: Promise<Float32Array> }
+// score(ids: Int32Array, terms: { priority, timeoutMs, caller }): { request: number, result: Promise<Float32Array> }
 Napi::Value score(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   Napi::Env env = info.Env();
   Arguments arguments;
   std::vector<int32_t> ids = arguments.ids(info[0], "ids", handle->engine->context_length());
+  const Terms terms = read_terms(info[1], *handle, arguments);
   if (!arguments.status) return throw_error(info, arguments.status.error());
   const uint64_t id = handle->engine->new_id();
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  handle->cancel_flags[id] = cancelled;
+  handle->unfinished[id] = {cancelled, 1, 1};
   Pending<std::vector<float>> pending(env, [weak = std::weak_ptr<Handle>(handle), id](Napi::Env env, std::vector<float>& logprobs) -> Napi::Value {
     if (auto alive = weak.lock()) {
-      alive->cancel_flags.erase(id);
+      alive->end_of(id);
       alive->report(env);
     }
     return copy_to_js<Napi::Float32Array>(env, logprobs.data(), logprobs.size());
   });
   auto sink = std::make_shared<PromiseScoreSink>(pending);
-  handle->runtime->requests().add([engine = handle->engine, id, ids = std::move(ids), sink, cancelled] {
-    if (Status status = engine->score(id, ids, sink, cancelled); !status) sink->deliver(status.error());
+  handle->runtime->requests().add([engine = handle->engine, id, ids = std::move(ids), sink, cancelled, terms] {
+    if (Status status = engine->score(id, ids, sink, cancelled, terms); !status) sink->deliver(status.error());
   });
   Napi::Object result = Napi::Object::New(env);
   result.Set("request", static_cast<double>(id));
@@ -296,6 +346,15 @@ Napi::Value forget(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   return info.Env().Undefined();
 }
 
+Napi::Value to_js(Napi::Env env, const Percentiles& percentiles) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("count", static_cast<double>(percentiles.count));
+  object.Set("p50", percentiles.p50);
+  object.Set("p90", percentiles.p90);
+  object.Set("p99", percentiles.p99);
+  return object;
+}
+
 Napi::Value stats(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   const EngineStats stats = handle->engine->stats();
   Napi::Object object = Napi::Object::New(info.Env());
@@ -304,11 +363,26 @@ Napi::Value stats(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   set("kvBytes", stats.memory.kv_bytes);
   set("kvBytesUsed", stats.kv_used_bytes);
   set("scratchBytes", stats.memory.scratch_bytes);
-  set("freePages", stats.free_pages);
   set("totalPages", stats.total_pages);
+  set("freePages", stats.free_pages);
+  set("usedPages", stats.total_pages - stats.free_pages);
+  set("cachedPages", stats.kept_pages);
+  set("sharedPages", stats.shared_pages);
+  set("evictedPages", stats.evicted_pages);
   set("running", stats.running);
   set("waiting", stats.waiting);
+  set("requests", stats.requests);
+  set("preemptions", stats.preemptions);
   set("computedTokens", stats.computed_tokens);
+  set("cachedTokens", stats.cached_tokens);
+  set("generatedTokens", stats.generated_tokens);
+  set("tokensPerSecond", stats.rates.generated);
+  set("promptTokensPerSecond", stats.rates.prompt);
+  set("steps", stats.steps);
+  set("meanBatch", stats.mean_batch);
+  set("largestBatch", stats.largest_batch);
+  object.Set("firstTokenMs", to_js(info.Env(), stats.first_token));
+  object.Set("tokenGapMs", to_js(info.Env(), stats.token_gap));
   return object;
 }
 
@@ -332,6 +406,37 @@ Napi::Value stop_profile(const Napi::CallbackInfo& info, const SharedHandle& han
   });
   handle->runtime->on_driver(1, [engine = handle->engine, pending](ThreadPool&) { pending.settle(engine->stop_profile()); });
   return pending.promise();
+
+// watchSteps(onStep: (step) => void | null): void
+Napi::Value watch_steps(const Napi::CallbackInfo& info, const SharedHandle& handle) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsFunction()) {
+    handle->engine->watch_steps(nullptr);
+    return env.Undefined();
+  }
+  // Freed on the JavaScript thread only; where the isolate ends first, it frees its references itself.
+  const auto callback = std::shared_ptr<Napi::FunctionReference>(
+      new Napi::FunctionReference(Napi::Persistent(info[0].As<Napi::Function>())),
+      [mailbox = Environment::of(env).mailbox()](Napi::FunctionReference* reference) {
+        reference->SuppressDestruct();
+        mailbox->post([reference](Napi::Env) {
+          reference->Reset();
+          delete reference;
+        });
+      });
+  handle->engine->watch_steps([mailbox = Environment::of(env).mailbox(), callback](const StepReport& report) {
+    mailbox->post([callback, report](Napi::Env env) {
+      Napi::Object step = Napi::Object::New(env);
+      step.Set("ms", report.ms);
+      step.Set("sequences", static_cast<double>(report.sequences));
+      step.Set("promptTokens", static_cast<double>(report.prompt_tokens));
+      step.Set("generatedTokens", static_cast<double>(report.generated_tokens));
+      step.Set("running", static_cast<double>(report.running));
+      step.Set("waiting", static_cast<double>(report.waiting));
+      callback->Call({step});
+    });
+  });
+  return env.Undefined();
 }
 
 // dispose(): Promise<void>
@@ -364,6 +469,7 @@ Napi::Value wrap(Napi::Env env, const SharedHandle& handle) {
   method("stats", stats);
   method("startProfile", start_profile);
   method("stopProfile", stop_profile);
+  method("watchSteps", watch_steps);
   method("dispose", dispose);
   return object;
 }
@@ -392,6 +498,7 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   options.map_files = arguments.boolean(info[2], "mmap");
   if (info[2].IsObject() && info[2].As<Napi::Object>().Has("maxMemory"))
     options.max_memory = static_cast<uint64_t>(arguments.whole(info[2], "maxMemory", 1, 9007199254740991.0));
+  if (!arguments.get(info[2], "keepPrefixes").IsUndefined()) options.keep_prefixes = arguments.boolean(info[2], "keepPrefixes");
   if (!arguments.status) return rejected(env, arguments.status.error());
   auto runtime = Environment::of(env).runtime();
   if (!runtime) return rejected(env, runtime.error());

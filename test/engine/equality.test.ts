@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { embeddedModel } from '../../src/model.js'
 import { callNative, native, type NativeEngine } from '../../src/native.js'
 import { fixture, temporaryFolder } from '../support/checkpoints.js'
-import { kvTypes, makeEngine, planOf, randomTokens, request, submit } from '../support/engines.js'
+import { kvTypes, makeEngine, planOf, randomTokens, request, submit, terms } from '../support/engines.js'
 
 const checkpoints = {
   'an f32 folder': fixture('llama'),
@@ -156,7 +156,7 @@ describe('sequences far longer than their window', () => {
     for (const [threads, batchTokens] of Object.entries(batchTokensOfThreads)) {
       const engine = await makeEngine(plan, { batchTokens, threads: Number(threads), cacheTokens: 704 })
       const generated = submit(engine, request(ids.slice(0, 100), { maxTokens: 230, seed: 5 }))
-      const scored = await callNative(() => engine.score(ids).result)
+      const scored = await callNative(() => engine.score(ids, terms).result)
       expect(await generated.end).toMatchObject({ finishReason: 'length', generatedTokens: 230 })
       outcomes.push({ scored: [...scored], tokens: generated.tokens })
       await engine.dispose()

@@ -9,7 +9,7 @@ import { embeddedModel } from '../../src/model.js'
 import { callNative, type NativeEngine, type NativeEngineOptions } from '../../src/native.js'
 import { Tokenizer } from '../../src/tokenizer/tokenizer.js'
 import { fixture, temporaryFolder } from '../support/checkpoints.js'
-import { makeEngine, planOf, randomNumbers, randomTokens, request, submit, type Watched } from '../support/engines.js'
+import { makeEngine, planOf, randomNumbers, randomTokens, request, submit, terms, type Watched } from '../support/engines.js'
 
 let embedded: Promise<Plan> | undefined
 async function embeddedEngine(options: Partial<NativeEngineOptions> = {}): Promise<NativeEngine> {
@@ -65,18 +65,18 @@ describe('a cancelled request', () => {
   it('ends once, whether cancelled before its start, in the middle or after its end', async () => {
     const engine = await embeddedEngine()
     // The cache holds one of these at a time, so the second one waits.
-    const running = submit(engine, request(randomTokens(5, vocabSize, 1), long))
-    const waiting = submit(engine, request(randomTokens(5, vocabSize, 2), long))
-    const atOnce = submit(engine, request(randomTokens(5, vocabSize, 3), long))
+    const running = submit(engine, request(randomTokens(270, vocabSize, 1), { maxTokens: 200 }))
+    const waiting = submit(engine, request(randomTokens(270, vocabSize, 2), { maxTokens: 200 }))
+    const atOnce = submit(engine, request(randomTokens(270, vocabSize, 3), { maxTokens: 200 }))
     engine.cancel(atOnce.id)
-    expect(await atOnce.end).toMatchObject({ finishReason: 'aborted', generatedTokens: 0, promptTokens: 5 })
+    expect(await atOnce.end).toMatchObject({ finishReason: 'aborted', generatedTokens: 0, promptTokens: 270 })
     await running.begun
     engine.cancel(waiting.id)
     expect(await waiting.end).toMatchObject({ finishReason: 'aborted', generatedTokens: 0 })
     engine.cancel(running.id)
     engine.cancel(running.id)
     expect(await running.end).toMatchObject({ finishReason: 'aborted', generatedTokens: running.tokens.length })
-    expect(running.tokens.length).toBeLessThan(400)
+    expect(running.tokens.length).toBeLessThan(200)
     const short = submit(engine, request(randomTokens(5, vocabSize, 4), { maxTokens: 3 }))
     await short.end
     engine.cancel(short.id)
@@ -124,7 +124,7 @@ describe('dispose', () => {
     for (const { end } of requests) expect(await end).toEqual(code('DISPOSED'))
     const late = submit(engine, request(Int32Array.of(1)))
     expect(await late.end).toEqual(code('DISPOSED'))
-    await expect(callNative(() => engine.score(Int32Array.of(1, 2)).result)).rejects.toEqual(code('DISPOSED'))
+    await expect(callNative(() => engine.score(Int32Array.of(1, 2), terms).result)).rejects.toEqual(code('DISPOSED'))
     await expect(callNative(() => engine.evaluate([{ sequence: 0, tokens: Int32Array.of(1) }]))).rejects.toEqual(
       code('DISPOSED'),
     )
@@ -156,10 +156,11 @@ describe('dispose', () => {
 describe('the queue', () => {
   it('refuses what is more than maxQueue', async () => {
     const engine = await embeddedEngine({ maxQueue: 2, cacheTokens: 512 })
-    const running = submit(engine, request(randomTokens(5, vocabSize, 1), long))
+    const large = (seed: number) => request(randomTokens(270, vocabSize, seed), { maxTokens: 230 })
+    const running = submit(engine, large(1))
     await running.begun
-    const waiting = [1, 2].map((seed) => submit(engine, request(randomTokens(5, vocabSize, seed), { ...long, seed })))
-    const refused = submit(engine, request(randomTokens(5, vocabSize, 3), long))
+    const waiting = [2, 3].map((seed) => submit(engine, large(seed)))
+    const refused = submit(engine, large(4))
     expect(await refused.end).toEqual(code('QUEUE_FULL', '2 requests'))
     engine.cancel(running.id)
     for (const { id } of waiting) engine.cancel(id)
@@ -198,10 +199,17 @@ describe('the queue', () => {
 describe('a request that cannot run', () => {
   it('says how many tokens it has and how many the cache holds; a shorter one may fill it', async () => {
     const engine = await embeddedEngine({ cacheTokens: 200 })
-    const endOf = (n: number) => submit(engine, request(randomTokens(n, vocabSize, 1), { maxTokens: 400 })).end
-    expect(await endOf(200)).toEqual(code('PROMPT_TOO_LONG', '200 tokens, the context holds 200'))
-    expect(await endOf(190)).toMatchObject({ finishReason: 'length', generatedTokens: 10 })
-    await expect(callNative(() => engine.score(randomTokens(201, vocabSize, 1)).result)).rejects.toEqual(
+    const endOf = (n: number, maxTokensAsked: boolean, maxTokens = 400) =>
+      submit(engine, request(randomTokens(n, vocabSize, 1), { maxTokens, maxTokensAsked })).end
+    expect(await endOf(200, false)).toEqual(code('PROMPT_TOO_LONG', '200 tokens, the context holds 200'))
+    expect(await endOf(190, false)).toMatchObject({ finishReason: 'length', generatedTokens: 10 })
+    expect(await endOf(190, true, 11)).toEqual(code('CACHE_TOO_SMALL', 'needs 201 tokens, the cache holds 200. Raise cacheTokens'))
+    expect(await endOf(190, true, 10)).toMatchObject({ finishReason: 'length', generatedTokens: 10 })
+    // The model's own context, of 512, is no reason to refuse.
+    const roomy = await embeddedEngine({ cacheTokens: 1024 })
+    const last = submit(roomy, request(randomTokens(510, vocabSize, 1), { maxTokens: 2000 }))
+    expect(await last.end).toMatchObject({ finishReason: 'length', generatedTokens: 2 })
+    await expect(callNative(() => engine.score(randomTokens(201, vocabSize, 1), terms).result)).rejects.toEqual(
       code('INVALID_ARGUMENT', '200'),
     )
     const sequences = [120, 140].map((n, sequence) => ({ sequence, tokens: randomTokens(n, vocabSize, sequence) }))
@@ -225,7 +233,7 @@ describe('a request that cannot run', () => {
     await expect(callNative(() => engine.evaluate([{ sequence: 0, tokens: Int32Array.of(vocabSize) }]))).rejects.toEqual(
       code('TOKEN_UNKNOWN'),
     )
-    await expect(callNative(() => engine.score(Int32Array.of(1, -1)).result)).rejects.toEqual(code('TOKEN_UNKNOWN'))
+    await expect(callNative(() => engine.score(Int32Array.of(1, -1), terms).result)).rejects.toEqual(code('TOKEN_UNKNOWN'))
   })
 
   it('fails with LOGITS_NOT_FINITE on a damaged checkpoint, and other engines go on', async () => {
@@ -249,7 +257,7 @@ describe('a request that cannot run', () => {
       ),
     )
     for (const { end } of failing) expect(await end).toEqual(code('LOGITS_NOT_FINITE', 'position 3'))
-    await expect(callNative(() => damaged.score(Int32Array.of(1, 2, 3)).result)).rejects.toEqual(code('LOGITS_NOT_FINITE'))
+    await expect(callNative(() => damaged.score(Int32Array.of(1, 2, 3), terms).result)).rejects.toEqual(code('LOGITS_NOT_FINITE'))
     await expectQuiet(damaged, failing)
     expect(await beside.end).toMatchObject({ finishReason: 'length' })
     expect(beside.tokens).toEqual(alone.tokens)

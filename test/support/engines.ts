@@ -65,7 +65,14 @@ export function request(prompt: string | Int32Array, options: Partial<NativeRequ
     prompt,
     addSpecial: true,
     parseSpecial: false,
+    n: 1,
+    firstSample: 0,
     maxTokens: 16,
+    maxTokensAsked: true,
+    replay: 0,
+    priority: 0,
+    timeoutMs: 0,
+    caller: '',
     temperature: 1,
     topK: 0,
     topP: 1,
@@ -84,6 +91,8 @@ export function request(prompt: string | Int32Array, options: Partial<NativeRequ
     ...options,
   }
 }
+
+export const terms = { priority: 0, timeoutMs: 0, caller: '' }
 
 export interface Watched {
   readonly id: number
