@@ -406,6 +406,7 @@ Napi::Value stop_profile(const Napi::CallbackInfo& info, const SharedHandle& han
   });
   handle->runtime->on_driver(1, [engine = handle->engine, pending](ThreadPool&) { pending.settle(engine->stop_profile()); });
   return pending.promise();
+}
 
 // watchSteps(onStep: (step) => void | null): void
 Napi::Value watch_steps(const Napi::CallbackInfo& info, const SharedHandle& handle) {
