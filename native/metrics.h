@@ -17,7 +17,7 @@ class Histogram {
   uint64_t count() const { return count_; }
 
  private:
-  static constexpr size_t kPerDoubling = 8, kDoublings = 26;  // to 12 days
+  static constexpr size_t kPerDoubling = 8, kDoublings = 36;  // to 12 days
   static constexpr double kSmallest = 1.0 / 64;
   std::array<uint64_t, kPerDoubling * kDoublings> counts_{};
   uint64_t count_ = 0;
