@@ -7,6 +7,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace infernode::cpu {
@@ -91,10 +95,30 @@ std::string detect_model() {
   return model;
 }
 
+#elif defined(__aarch64__)
+
+// Part of every 64-bit Arm CPU: neon. The rest is asked of the system (Linux: arch/arm64/include/uapi/asm/hwcap.h).
+std::vector<std::string> detect_names() {
+  std::vector<std::string> names = {"neon"};
+#if defined(__linux__)
+  if (getauxval(AT_HWCAP) >> 20 & 1) names.push_back("dotprod");
+  if (getauxval(AT_HWCAP2) >> 13 & 1) names.push_back("i8mm");
+#elif defined(__APPLE__)
+  const auto has = [](const char* name) {
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+  };
+  if (has("hw.optional.arm.FEAT_DotProd")) names.push_back("dotprod");
+  if (has("hw.optional.arm.FEAT_I8MM")) names.push_back("i8mm");
+#endif
+  return names;
+}
+std::string detect_model() { return ""; }
+
 #else
 
-// Other architectures build the scalar variant alone. The ISA folders of aarch64 will bring its features with them: getauxval
-// (AT_HWCAP, AT_HWCAP2) on Linux, sysctlbyname("hw.optional.arm…") on macOS.
+// Other architectures build the scalar variant alone.
 std::vector<std::string> detect_names() { return {}; }
 std::string detect_model() { return ""; }
 

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { native } from '../../src/native.js'
 
 const root = join(import.meta.dirname, '../..')
 const objectsFolder = join(root, 'build-cmake/release/CMakeFiles')
@@ -30,11 +31,17 @@ const objectsOf = (isa: string): string[] =>
         .map((name) => join(objectsFolder, `isa_${isa}.dir`, name))
     : []
 
-const builtHere = isas.some((isa) => objectsOf(isa).length > 0)
+/** Those of the architecture that this tree is built for. */
+const built = isas.filter((isa) => objectsOf(isa).length > 0)
+const builtHere = built.length > 0
 if (!builtHere) console.warn('SKIPPED: symbols of the kernels. They are not compiled here (npm run build:native).')
 
 describe.skipIf(!builtHere)('the objects of an ISA variant', () => {
-  for (const isa of isas) {
+  it('are there for every variant that this machine can run', () => {
+    expect(built).toEqual(expect.arrayContaining([...native().info().isas]))
+  })
+
+  for (const isa of built) {
     it(`${isa} defines nothing outside its own namespace, and nothing weak`, () => {
       const objects = objectsOf(isa)
       expect(objects.map((path) => basename(path))).toContain('table.cc.o')

@@ -5,7 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <fstream>
+#include <string_view>
 
 #include "kernel_harness.h"
 #include "quant/activations.h"
@@ -147,18 +150,50 @@ Linear linear(ops::List<Rows> x, const Weight& weight, Matrix& out) {
 const size_t kTokens[] = {0, 1, 2, 3, 4, 5, 8, 9, 13, 33, 70};
 constexpr size_t kMaxTokens = 70;
 
-// Every variant and number of tokens gives the bits of the scalar variant; returns those.
+// Subnormals are zeros to the bf16 dot product.
+float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+float bf16_at(const std::byte* row, size_t k) {
+  uint16_t half;
+  std::memcpy(&half, row + 2 * k, 2);
+  return flushed(std::bit_cast<float>(static_cast<uint32_t>(half) << 16));
+}
+float rounded_to_bf16(float x) {
+  const uint32_t pattern = std::bit_cast<uint32_t>(flushed(x));
+  return std::bit_cast<float>((pattern + 0x7fff + (pattern >> 16 & 1)) & 0xffff0000);
+}
+
+// What a variant with dot products of bf16 pairs computes: of each pair the second product first (Intel SDM, VDPBF16PS).
+Matrix bf16_pairs_product(const WeightMatrix& w, Input& x) {
+  Matrix out(kMaxTokens, w.weight.rows);
+  for (size_t t = 0; t < kMaxTokens; t++)
+    for (size_t r = 0; r < w.weight.rows; r++) {
+      const std::byte* row = w.weight.data + r * w.weight.row_bytes;
+      float acc = 0;
+      for (size_t k = 0; k < w.weight.cols; k += 2)
+        for (size_t i : {k + 1, k})
+          acc = i < w.weight.cols ? flushed(std::fma(bf16_at(row, i), rounded_to_bf16(x.f32.f32(t)[i]), acc)) : acc + 0.0f;
+      out.f32(t)[r] = acc;
+    }
+  return out;
+}
+
+// Every variant and number of tokens gives the bits of the scalar variant (bf16 pairs: those of their own contract); returns the
+// scalar variant's.
 Matrix check_product(WeightMatrix& w, Input& x, const std::vector<size_t>& n_tokens) {
-  Matrix expected(kMaxTokens, w.weight.rows);
-  execute(variants().back()->linear, linear(x.rows(kMaxTokens), w.weight, expected));
-  for (const KernelTable* kernels : variants())
+  Matrix of_scalar(kMaxTokens, w.weight.rows);
+  execute(variants().back()->linear, linear(x.rows(kMaxTokens), w.weight, of_scalar));
+  for (const KernelTable* kernels : variants()) {
+    const bool pairs = w.weight.type == TensorType::kBf16 && std::string_view(kernels->isa) == "avx512_bf16";
+    Matrix of_pairs = pairs ? bf16_pairs_product(w, x) : Matrix(0, 1);
+    Matrix& expected = pairs ? of_pairs : of_scalar;
     for (size_t n : n_tokens) {
       Matrix out(n, w.weight.rows);
       execute(kernels->linear, linear(x.rows(n), w.weight, out), {}, n % 2 ? 3 : 1);
       CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa, ", ", info(w.weight.type).name, " [", w.weight.rows, ", ",
                     w.weight.cols, "], tokens ", n);
     }
-  return expected;
+  }
+  return of_scalar;
 }
 
 std::vector<size_t> widths(TensorType type) {

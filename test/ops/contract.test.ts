@@ -2,9 +2,9 @@
 import { describe, it } from 'vitest'
 import type { GraphBuilder } from '../../src/graph/builder.js'
 import { type TensorTypeName, tensorTypes } from '../../src/tensor-types.js'
-import { floatLinear, integerLinear } from '../reference/contract.js'
+import { bf16PairsLinear, floatLinear, integerLinear } from '../reference/contract.js'
 import { matrix, type Matrix, row } from '../reference/matrix.js'
-import { expectEqual, isas, runOp } from '../support/run-op.js'
+import { expectEqual, isas, multipliesPairs, runOp } from '../support/run-op.js'
 import { random, randomTensor, type TestTensor } from '../support/tensors.js'
 
 const types = (Object.keys(tensorTypes) as TensorTypeName[]).filter((type) => tensorTypes[type].activations !== null)
@@ -17,7 +17,8 @@ async function decoded(weight: TestTensor, isa: string): Promise<Matrix> {
   return (await runOp({ tensors: { 'table.weight': weight }, tokens, vocabSize: rows, build }, isa)).out!
 }
 
-async function contractOf(x: Matrix, weight: TestTensor): Promise<Matrix> {
+async function contractOf(x: Matrix, weight: TestTensor, isa = 'scalar'): Promise<Matrix> {
+  if (multipliesPairs(isa, weight.type)) return bf16PairsLinear(x, await decoded(weight, 'scalar'))
   if (tensorTypes[weight.type].activations === 'f32') return floatLinear(x, await decoded(weight, 'scalar'))
   return integerLinear(x, weight.type, weight.bytes)
 }
@@ -38,10 +39,11 @@ describe('the contract of linear', () => {
         // Rows of very different sizes: an order of additions that differs shows.
         const x = random(40, width, 2)
         x.data.forEach((value, i) => (x.data[i] = Math.fround(value * 2 ** ((Math.floor(i / 32) * 7) % 11))))
-        const expected = await contractOf(x, weight)
         const one: Matrix = { rows: 1, width, data: row(x, 3) }
-        const ofOne: Matrix = { rows: 1, width: outs, data: row(expected, 3) }
+        const common = await contractOf(x, weight)
         for (const isa of isas) {
+          const expected = multipliesPairs(isa, type) ? await contractOf(x, weight, isa) : common
+          const ofOne: Matrix = { rows: 1, width: outs, data: row(expected, 3) }
           expectEqual(await runOp(linear(weight, x), isa), { out: expected }, isa)
           expectEqual(await runOp(linear(weight, one), isa), { out: ofOne }, `${isa}, one token`)
         }

@@ -141,3 +141,26 @@ export function floatLinear(x: Matrix, weight: Matrix): Matrix {
     return acc
   })
 }
+
+const word32 = new Float32Array(1)
+const bits32 = new Uint32Array(word32.buffer)
+
+/** To nearest even. */
+export function bf16(x: number): number {
+  word32[0] = x
+  bits32[0] = ((bits32[0]! + 0x7fff + ((bits32[0]! >>> 16) & 1)) & 0xffff0000) >>> 0
+  return word32[0]!
+}
+
+/** bf16 weights where the variant multiplies pairs: activations as bf16, of each pair the second product first. */
+export function bf16PairsLinear(x: Matrix, weight: Matrix): Matrix {
+  return matrix(x.rows, weight.rows, (t, o) => {
+    const [a, w] = [row(x, t), row(weight, o)]
+    let acc = 0
+    for (let k = 0; k < a.length; k += 2) {
+      if (k + 1 < a.length) acc = fma(w[k + 1]!, bf16(a[k + 1]!), acc)
+      acc = fma(w[k]!, bf16(a[k]!), acc)
+    }
+    return acc
+  })
+}

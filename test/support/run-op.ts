@@ -2,6 +2,7 @@
  * Runs a few ops as a plan of their own: on the native engine, once per ISA variant of this machine, and in float64. What
  * the graph names with `output` comes back.
  */
+import type { TensorTypeName } from '../../src/tensor-types.js'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -182,3 +183,6 @@ export async function expectReference(c: OpCase, tolerance: Tolerance): Promise<
   const expected = referenceOf(c)
   for (const isa of isas) expectClose(await runOp(c, isa), expected, tolerance, isa)
 }
+
+/** Whether the variant multiplies weights of this type under a contract of its own: bf16 in pairs. */
+export const multipliesPairs = (isa: string, type: TensorTypeName): boolean => isa === 'avx512_bf16' && type === 'bf16'

@@ -1,5 +1,6 @@
-// Products with f32 activations: f32, f16, bf16, and every type that has no integer product yet, decoded.
+// Products with f32 activations: f32, f16, bf16, and every type that has no integer product, decoded.
 // The contract: one f32 accumulator per output, acc = fma(w, x, acc) for each k in increasing order.
+// One token reads the weights at the speed of memory; many need 2 * rows * cols * tokens operations of the FMA units.
 #pragma once
 
 #include "cpu/kernels/decode.h"
@@ -7,6 +8,90 @@
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
+
+// ---- one token: rows are read as they lie in the file, kLanes at once, and turned in registers by words of 32 bits
+
+// The values in a word of a row, the first one lowest.
+struct F32Words {
+  static constexpr size_t kValues = 1;
+  INFERNODE_INLINE static Floats value(Ints words, size_t) { return as_floats(words); }
+};
+struct F16Words {
+  static constexpr size_t kValues = 2;
+  INFERNODE_INLINE static Floats value(Ints words, size_t i) { return halves_to_floats(i == 0 ? words : words >> 16); }
+};
+struct Bf16Words {
+  static constexpr size_t kValues = 2;
+  INFERNODE_INLINE static Floats value(Ints words, size_t i) {
+    return as_floats(i == 0 ? words << 16 : words & static_cast<int>(0xffff0000));
+  }
+};
+
+// Adds the first n values of the words: rows in, columns of words inside.
+template <class Words>
+INFERNODE_INLINE void add_words(Ints (&words)[kLanes], const float* x, size_t n, Floats& acc) {
+  transpose(words);
+#pragma GCC unroll 32
+  for (size_t i = 0; i < n; i++)
+    acc = multiply_add(Words::value(words[i / Words::kValues], i % Words::kValues), all_floats(x[i]), acc);
+}
+
+// The group before the same one of the next panel: what is read of it is fetched ahead.
+INFERNODE_INLINE RowGroup before_next(const RowGroup& rows) {
+  return {rows.first + (kPanelGroups - 1) * kLanes * rows.row_bytes, rows.row_bytes, 0};
+}
+
+// Every sum is one chain of additions: the groups of a panel go side by side, so that the adders do not wait.
+template <class Words, bool kFullRows>
+[[gnu::noinline]] void stream_floats(const RowGroup (&groups)[kPanelGroups], size_t cols, const float* x, float* sums) {
+  constexpr size_t step = kLanes * Words::kValues;  // values in a vector of words
+  Floats acc[kPanelGroups] = {};
+  Ints words[kLanes];
+  size_t k = 0;
+  for (; k + step <= cols; k += step)
+#pragma GCC unroll 4
+    for (size_t g = 0; g < kPanelGroups; g++) {
+      const RowGroup& rows = groups[g];
+      prefetch_next<sizeof(Ints)>(before_next(rows), k * (4 / Words::kValues));
+#pragma GCC unroll 16
+      for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(rows.at<kFullRows>(i) + k * (4 / Words::kValues));
+      add_words<Words>(words, x + k, step, acc[g]);
+    }
+  for (size_t g = 0; g < kPanelGroups; g++) {
+    if (k < cols) {
+      for (size_t i = 0; i < kLanes; i++) {
+        std::byte end[sizeof(Ints)] = {};
+        __builtin_memcpy(end, groups[g].at<kFullRows>(i) + k * (4 / Words::kValues), (cols - k) * (4 / Words::kValues));
+        words[i] = load_ints(end);
+      }
+      add_words<Words>(words, x + k, cols - k, acc[g]);
+    }
+    store_floats(sums + g * kLanes, acc[g]);
+  }
+}
+
+// All groups of a panel; an absent one repeats the first. True if all rows are there.
+INFERNODE_INLINE bool panel_groups(const Product& p, size_t first, RowGroup (&groups)[kPanelGroups]) {
+  bool full = true;
+  for (size_t g = 0; g < kPanelGroups; g++) {
+    groups[g] = row_group(p, first + g * kLanes < p.n_rows ? first + g * kLanes : first);
+    full = full && groups[g].last + 1 == kLanes;
+  }
+  return full;
+}
+
+template <class Words>
+void stream_floats(const Product& p) {
+  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
+    RowGroup groups[kPanelGroups];
+    const bool full = panel_groups(p, first, groups);
+    for (size_t t = 0; t < p.x.n; t++)
+      (full ? stream_floats<Words, true> : stream_floats<Words, false>)(
+          groups, p.weight.cols, reinterpret_cast<const float*>(p.x.data + t * p.x.stride), p.sums + t * kItemRows + first);
+  }
+}
+
+// ---- several tokens
 
 constexpr size_t kFloatPanelValues = 256;  // a multiple of every block; 32 KB of panel stay in L1
 static_assert(kPanelBytes >= kFloatPanelValues * (kPanelRows + kLanes) * sizeof(float));
@@ -57,6 +142,11 @@ struct FloatTile {
 };
 
 inline void multiply_floats(const Product& p) {
+  if (p.x.n <= kStreamedTokens) {
+    if (p.weight.type == TensorType::kF32) return stream_floats<F32Words>(p);
+    if (p.weight.type == TensorType::kF16) return stream_floats<F16Words>(p);
+    if (p.weight.type == TensorType::kBf16) return stream_floats<Bf16Words>(p);
+  }
   float* rows = reinterpret_cast<float*>(p.panel);
   float* panel = rows + kLanes * kFloatPanelValues;
   for (size_t first = 0; first < p.n_rows; first += kPanelRows) {

@@ -9,6 +9,10 @@
 #include "cpu/kernels/multiply_blocks.h"
 #include "cpu/kernels/multiply_floats.h"
 #include "cpu/kernels/multiply_super_blocks.h"
+#ifdef INFERNODE_BF16_PAIRS  // of a variant that can multiply them: the header that says how
+#include INFERNODE_BF16_PAIRS
+#include "cpu/kernels/multiply_bf16_pairs.h"
+#endif
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
@@ -20,6 +24,9 @@ inline void multiply(const Product& p) {
     case TensorType::kQ5_0: return multiply_blocks<Q5_0Lanes>(p);
     case TensorType::kQ4_K: return multiply_super_blocks<Q4_KLanes>(p);
     case TensorType::kQ6_K: return multiply_super_blocks<Q6_KLanes>(p);
+#ifdef INFERNODE_BF16_PAIRS
+    case TensorType::kBf16: return multiply_bf16_pairs(p);
+#endif
     default: return multiply_floats(p);
   }
 }

@@ -28,12 +28,15 @@ inline uint64_t multiply_all(uint64_t multiply_adds) {
   for (size_t i = 0; i < kRegisters; i++)
     sums[i] = all_ints(static_cast<int32_t>(i));  // all different: equal ones would be merged
   for (uint64_t done = 0; done < multiply_adds; done += kRegisters * kStep) {
-    asm volatile("" : "+v"(weights), "+v"(activations));  // new to the optimizer each time
+    forget(weights);
+    forget(activations);
 #pragma GCC unroll 16
     for (size_t i = 0; i < kRegisters; i++) sums[i] = peak_step(sums[i], weights, activations);
   }
   for (size_t i = 1; i < kRegisters; i++) sums[0] ^= sums[i];
-  return static_cast<uint64_t>(sums[0][0]);
+  int32_t first;
+  __builtin_memcpy(&first, &sums[0], sizeof first);
+  return static_cast<uint64_t>(first);
 }
 
 }  // namespace

@@ -21,6 +21,10 @@ INFERNODE_INLINE Floats load_floats(const void* p) { return _mm512_loadu_ps(p); 
 INFERNODE_INLINE void store_floats(void* p, Floats x) { _mm512_storeu_ps(p, x); }
 INFERNODE_INLINE Ints all_ints(int32_t x) { return Ints(_mm512_set1_epi32(x)); }
 INFERNODE_INLINE Floats all_floats(float x) { return _mm512_set1_ps(x); }
+INFERNODE_INLINE Floats as_floats(Ints pattern) { return Floats(pattern); }
+INFERNODE_INLINE Ints as_ints(Floats x) { return Ints(x); }
+// To the optimizer, a value that it has never seen.
+INFERNODE_INLINE void forget(Ints& x) { asm volatile("" : "+v"(x)); }
 // Four activation bytes, or two 16-bit sums, in every lane.
 INFERNODE_INLINE Ints all_of(const void* four_bytes) {
   int32_t x;

@@ -6,6 +6,8 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
+// Signed bytes are stored with this added, for the instruction reads the weights as unsigned.
+constexpr int kByteOffset = 128;
 // Tokens per register tile, beside kPanelGroups * kLanes rows: 10 of 16 registers are sums in add_dots.
 constexpr size_t kBlockTokens = 5, kSuperTokens = 4, kFloatTokens = 6;
 
@@ -21,4 +23,4 @@ INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA
 
-#include "cpu/isa/avx512_vnni/quad_dots.h"
+#include "cpu/kernels/quad_dots.h"

@@ -1,11 +1,8 @@
-// Dot products where the CPU adds up four products of bytes in one instruction, without saturation; over add_quads of the variant.
+// Dot products where the CPU adds up four products of bytes without saturation, in one instruction; over add_quads of the variant.
 #pragma once
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
-
-// Signed bytes are stored with this added, for the instruction reads the weights as unsigned.
-constexpr int kByteOffset = 128;
 
 // Lane i: the sum of four products.
 template <class Type>

@@ -1,0 +1,143 @@
+// Products with bf16 weights where the CPU multiplies pairs of bf16 (add_bf16_pairs of the variant): twice the rate of f32.
+// The contract: activations rounded to bf16 to nearest even, one f32 accumulator per output, one add_bf16_pairs for each pair
+// (k, k + 1) in increasing order; a single last value is paired with zeros.
+#pragma once
+
+#include "cpu/kernels/multiply_floats.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+constexpr size_t kPairsOfStep = kLanes, kValuesOfStep = 2 * kLanes;
+// Of a panel: 16 to 32 KB stay in L1 beside a tile's activations.
+constexpr size_t kPanelPairs = 192;
+constexpr size_t kPairTokens = kFloatTokens;
+// Of a row of activations, converted at once for one token.
+constexpr size_t kStreamedValues = 32768;
+static_assert(kPanelBytes >= kPanelPairs * kPanelRows * 4 && kPanelBytes >= kStreamedValues * 2 && kStreamedValues % kValuesOfStep == 0);
+
+// n values as pairs; fills the last step with zeros.
+INFERNODE_INLINE void convert_row(const float* x, size_t n, std::byte* pairs) {
+  size_t k = 0;
+  for (; k + kValuesOfStep <= n; k += kValuesOfStep) store_ints(pairs + k * 2, to_bf16_pairs(x + k));
+  if (k < n) {
+    float end[kValuesOfStep] = {};
+    __builtin_memcpy(end, x + k, (n - k) * sizeof(float));
+    store_ints(pairs + k * 2, to_bf16_pairs(end));
+  }
+}
+
+// The words of kLanes rows from value k on, n of them at most: columns of pairs. Past the end of the rows: zeros.
+template <bool kFullRows>
+INFERNODE_INLINE void load_pairs(const RowGroup& rows, size_t k, size_t n, Ints (&words)[kLanes]) {
+  if (n >= kValuesOfStep) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(rows.at<kFullRows>(i) + k * 2);
+  } else {
+    for (size_t i = 0; i < kLanes; i++) {
+      std::byte end[sizeof(Ints)] = {};
+      __builtin_memcpy(end, rows.at<kFullRows>(i) + k * 2, n * 2);
+      words[i] = load_ints(end);
+    }
+  }
+  transpose(words);
+}
+
+// ---- one token
+
+template <bool kFullRows>
+[[gnu::noinline]] void stream_pairs(const RowGroup (&groups)[kPanelGroups], size_t first, size_t n, const std::byte* x, float* sums) {
+  Floats acc[kPanelGroups];
+  for (size_t g = 0; g < kPanelGroups; g++) acc[g] = load_floats(sums + g * kLanes);
+  for (size_t k = 0; k < n; k += kValuesOfStep)
+#pragma GCC unroll 4
+    for (size_t g = 0; g < kPanelGroups; g++) {
+      prefetch_next<sizeof(Ints)>(before_next(groups[g]), (first + k) * 2);
+      Ints words[kLanes];
+      load_pairs<kFullRows>(groups[g], first + k, n - k, words);
+      const size_t pairs = n - k >= kValuesOfStep ? kPairsOfStep : (n - k + 1) / 2;
+#pragma GCC unroll 16
+      for (size_t i = 0; i < pairs; i++) acc[g] = add_bf16_pairs(acc[g], words[i], all_of(x + k * 2 + i * 4));
+    }
+  for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + g * kLanes, acc[g]);
+}
+
+inline void stream_pairs(const Product& p) {
+  for (size_t t = 0; t < p.x.n; t++) {
+    const float* x = reinterpret_cast<const float*>(p.x.data + t * p.x.stride);
+    for (size_t first_row = 0; first_row < p.n_rows; first_row += kPanelRows)
+      for (size_t g = 0; g < kPanelGroups; g++) store_floats(p.sums + t * kItemRows + first_row + g * kLanes, Floats{});
+    for (size_t k = 0; k < p.weight.cols; k += kStreamedValues) {
+      const size_t n = p.weight.cols - k < kStreamedValues ? p.weight.cols - k : kStreamedValues;
+      convert_row(x + k, n, p.panel);
+      for (size_t first_row = 0; first_row < p.n_rows; first_row += kPanelRows) {
+        RowGroup groups[kPanelGroups];
+        const bool full = panel_groups(p, first_row, groups);
+        (full ? stream_pairs<true> : stream_pairs<false>)(groups, k, n, p.panel, p.sums + t * kItemRows + first_row);
+      }
+    }
+  }
+}
+
+// ---- several tokens
+
+template <bool kFullRows>
+[[gnu::noinline]] void unpack_pairs(const RowGroup& rows, size_t g, size_t k, size_t n, std::byte* panel) {
+  for (size_t i = 0; i < n; i += kValuesOfStep) {
+    prefetch_next<sizeof(Ints)>(rows, (k + i) * 2);
+    Ints words[kLanes];
+    load_pairs<kFullRows>(rows, k + i, n - i, words);
+#pragma GCC unroll 16
+    for (size_t j = 0; j < kPairsOfStep; j++) store_ints(panel + ((i / 2 + j) * kPanelGroups + g) * sizeof(Ints), words[j]);
+  }
+}
+
+struct PairTile {
+  const std::byte* panel;  // [pair][kPanelGroups][kLanes * 4]
+  const Rows& x;
+  size_t first, n;  // values of k
+  float* sums;
+
+  template <size_t kTokens>
+  [[gnu::noinline]] void run(size_t token) const {
+    alignas(64) std::byte pairs[kTokens][kPanelPairs * 4];
+    Floats acc[kPanelGroups][kTokens];
+#pragma GCC unroll 16
+    for (size_t t = 0; t < kTokens; t++) {
+      convert_row(reinterpret_cast<const float*>(x.data + (token + t) * x.stride) + first, n, pairs[t]);
+      for (size_t g = 0; g < kPanelGroups; g++) acc[g][t] = load_floats(sums + (token + t) * kItemRows + g * kLanes);
+    }
+    for (size_t i = 0; i < (n + 1) / 2; i++) {
+      Ints w[kPanelGroups];
+      for (size_t g = 0; g < kPanelGroups; g++) w[g] = load_ints(panel + (i * kPanelGroups + g) * sizeof(Ints));
+#pragma GCC unroll 16
+      for (size_t t = 0; t < kTokens; t++) {
+        const Ints a = all_of(pairs[t] + i * 4);
+        for (size_t g = 0; g < kPanelGroups; g++) acc[g][t] = add_bf16_pairs(acc[g][t], w[g], a);
+      }
+    }
+#pragma GCC unroll 16
+    for (size_t t = 0; t < kTokens; t++)
+      for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + (token + t) * kItemRows + g * kLanes, acc[g][t]);
+  }
+};
+
+inline void multiply_bf16_pairs(const Product& p) {
+  if (p.x.n <= kStreamedTokens) return stream_pairs(p);
+  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
+    float* sums = p.sums + first;
+    for (size_t t = 0; t < p.x.n; t++)
+      for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + t * kItemRows + g * kLanes, Floats{});
+    for (size_t k = 0; k < p.weight.cols; k += 2 * kPanelPairs) {
+      const size_t n = p.weight.cols - k < 2 * kPanelPairs ? p.weight.cols - k : 2 * kPanelPairs;
+      for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++) {
+        const RowGroup rows = row_group(p, first + g * kLanes);
+        (rows.last + 1 == kLanes ? unpack_pairs<true> : unpack_pairs<false>)(rows, g, k, n, p.panel);
+      }
+      for_tokens<kPairTokens>(p.x.n, PairTile{p.panel, p.x, k, n, sums});
+    }
+  }
+}
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA
