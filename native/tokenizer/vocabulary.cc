@@ -95,10 +95,13 @@ class VocabularyReader {
     INFERNODE_ASSIGN(text, read_whole_file(path_, kMaxBytes));
     INFERNODE_ASSIGN(document, json::Document::parse({text.data(), text.size()}, path_));
     const json::Value root = document.root(), vocab = root.get("model").get("vocab");
+    const json::Value added = root.get("added_tokens"), merges = root.get("model").get("merges");
+    if (!added.is_null() && !added.is_array()) return invalid("added_tokens", "expected an array");
+    if (!merges.is_null() && !merges.is_array()) return invalid("model.merges", "expected an array");
     if (vocab.is_object()) {
-      INFERNODE_TRY(read_vocab(vocab, root.get("added_tokens")));
+      INFERNODE_TRY(read_vocab(vocab, added));
     } else if (vocab.is_array() && root.get("model").get("type").view(joined_) == "Unigram") {
-      INFERNODE_TRY(read_scored_vocab(vocab, root.get("added_tokens")));
+      INFERNODE_TRY(read_scored_vocab(vocab, added));
     } else {
       return invalid("model.vocab", "expected an object");
     }
@@ -107,7 +110,6 @@ class VocabularyReader {
         if (const int32_t id = vocabulary_.find(byte_piece(static_cast<uint8_t>(b))); id >= 0)
           if (vocabulary_.kind(id) == TokenKind::kNormal)
             vocabulary_.kinds_[static_cast<size_t>(id)] = static_cast<uint8_t>(TokenKind::kByte);
-    const json::Value merges = root.get("model").get("merges");
     if (merges.is_array()) INFERNODE_TRY(read_json_merges(merges));
     INFERNODE_TRY(read_json_charsmap(root.get("normalizer")));
     return finish();

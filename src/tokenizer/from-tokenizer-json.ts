@@ -139,6 +139,8 @@ class Reader {
         case 'Prepend':
           return [{ kind: 'prepend', to: this.text(step.prepend, 'normalizer.prepend') }]
         case 'Precompiled':
+          // Native code reads it; here only whether it is there.
+          this.text(step.precompiled_charsmap, 'normalizer.precompiled_charsmap')
           return [{ kind: 'precompiled', longest: false }]
         case 'Replace':
           return [this.replace(step)]
