@@ -1,4 +1,4 @@
-/** Writes llama checkpoints of real shapes with random weights, so that speed can be measured without a download. */
+/** Writes llama and mixtral checkpoints of real shapes with random weights, so that speed can be measured without a download. */
 import { createWriteStream, existsSync, mkdirSync, renameSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +6,12 @@ import { once } from 'node:events'
 
 /** TinyLlama's shape: 1.1 billion parameters. */
 export const shape1B = { dim: 2048, nLayers: 22, nHeads: 32, nKvHeads: 4, ffnDim: 5632, vocabSize: 32000, contextLength: 2048 }
+
+/** A small Mixtral: each token is routed to `nActive` of `nExperts` experts. 8 layers, 420 million parameters. */
+export const shapeMixture = {
+  ...{ dim: 1024, nLayers: 8, nHeads: 16, nKvHeads: 4, ffnDim: 2048, vocabSize: 8192, contextLength: 2048 },
+  ...{ nExperts: 8, nActive: 2 },
+}
 
 const types = {
   f32: { id: 0, blockValues: 1, blockBytes: 4 },
@@ -18,8 +24,9 @@ const types = {
  * (default: infernode-bench in the system's temporary folder) and reused after that.
  */
 export async function syntheticModel(type, shape = shape1B, folder = join(tmpdir(), 'infernode-bench')) {
-  const { dim, nLayers, ffnDim, vocabSize } = shape
-  const path = join(folder, `llama-${dim}x${nLayers}-ffn${ffnDim}-v${vocabSize}-${type}-1.gguf`)
+  const { dim, nLayers, ffnDim, vocabSize, nExperts, nActive } = shape
+  const experts = nExperts ? `-${nActive}of${nExperts}` : ''
+  const path = join(folder, `llama-${dim}x${nLayers}-ffn${ffnDim}${experts}-v${vocabSize}-${type}-1.gguf`)
   if (existsSync(path)) return path
   mkdirSync(folder, { recursive: true })
   const unfinished = `${path}.${process.pid}`
@@ -43,7 +50,7 @@ export async function syntheticModel(type, shape = shape1B, folder = join(tmpdir
 const alignment = 32
 const padding = (length) => (alignment - (length % alignment)) % alignment
 
-function tensorsOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize }, type) {
+function tensorsOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize, nExperts }, type) {
   const kvDim = (dim / nHeads) * nKvHeads
   const tensors = [matrix('token_embd.weight', dim, vocabSize, type)]
   for (let i = 0; i < nLayers; i++) {
@@ -55,10 +62,13 @@ function tensorsOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize }, type) 
       matrix(at('attn_v'), dim, kvDim, type),
       matrix(at('attn_output'), dim, dim, type),
       ones(at('ffn_norm'), dim),
-      matrix(at('ffn_gate'), dim, ffnDim, type),
-      matrix(at('ffn_up'), dim, ffnDim, type),
-      matrix(at('ffn_down'), ffnDim, dim, type),
     )
+    const stems = [['gate', dim, ffnDim], ['up', dim, ffnDim], ['down', ffnDim, dim]]
+    for (const [stem, cols, rows] of stems) {
+      if (nExperts) tensors.push(matrix(at(`ffn_${stem}_exps`), cols, rows, type, nExperts))
+      else tensors.push(matrix(at(`ffn_${stem}`), cols, rows, type))
+    }
+    if (nExperts) tensors.push(matrix(at('ffn_gate_inp'), dim, nExperts, 'f32'))
   }
   tensors.push(ones('output_norm.weight', dim), matrix('output.weight', dim, vocabSize, type))
   return tensors
@@ -78,14 +88,14 @@ function ones(name, length) {
 
 /**
  * A matrix of `rows` rows of `cols` values with a standard deviation of 1/√cols, so that activations keep their size through
- * the layers. Blocks repeat with a period that no row length divides: random enough for speed, quick enough to write.
+ * the layers; `stacked`: so many of them, one after another. Blocks repeat with a period that no row length divides: random enough for speed, quick enough to write.
  */
-function matrix(name, cols, rows, typeName) {
+function matrix(name, cols, rows, typeName, stacked) {
   const type = types[typeName]
-  const nBlocks = (cols / type.blockValues) * rows
+  const nBlocks = (cols / type.blockValues) * rows * (stacked ?? 1)
   return {
     name,
-    dims: [cols, rows],
+    dims: stacked ? [cols, rows, stacked] : [cols, rows],
     type,
     bytes: nBlocks * type.blockBytes,
     *chunks() {
@@ -106,8 +116,16 @@ const made = new Map()
 
 function blocksFor(typeName, cols) {
   const key = `${typeName} ${cols}`
-  if (!made.has(key)) made.set(key, typeName === 'q8_0' ? q8Blocks(cols) : q4kBlocks(cols))
+  if (!made.has(key)) made.set(key, makers[typeName](cols))
   return made.get(key)
+}
+
+const makers = { q8_0: q8Blocks, q4_k: q4kBlocks, f32: floats }
+
+/** Uniform with the standard deviation 1/√cols. */
+function floats(cols) {
+  const words = new Uint32Array(Uint8Array.from(randomBytes(period * 4, cols)).buffer)
+  return Buffer.from(Float32Array.from(words, (word) => ((word / 2 ** 31 - 1) * Math.sqrt(3)) / Math.sqrt(cols)).buffer)
 }
 
 /** Per block an f16 scale and 32 int8, uniform in ±127: their standard deviation is 73. */
@@ -169,7 +187,7 @@ function toHalf(value) {
   return value < 2 ** -14 ? fraction : ((exponent + 15) << 10) + fraction - 1024
 }
 
-function metadataOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize, contextLength }) {
+function metadataOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize, contextLength, nExperts, nActive }) {
   const tokens = ['<unk>', '<s>', '</s>']
   for (let byte = 0; byte < 256; byte++) tokens.push(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`)
   const letters = '▁etaoinshrdlcumwfgypbvkjxqz'
@@ -193,6 +211,7 @@ function metadataOf({ dim, nLayers, nHeads, nKvHeads, ffnDim, vocabSize, context
     ['llama.rope.dimension_count', u32(dim / nHeads)],
     ['llama.rope.freq_base', f32(10000)],
     ['llama.vocab_size', u32(vocabSize)],
+    ...(nExperts ? [['llama.expert_count', u32(nExperts)], ['llama.expert_used_count', u32(nActive)]] : []),
     ['tokenizer.ggml.model', string('llama')],
     ['tokenizer.ggml.tokens', array(8, tokens.map(text))],
     [

@@ -22,6 +22,8 @@ struct StepSequence {
   size_t start;
   // [group][position / 64] → page, or -1 where a window gave it back.
   const int32_t* const* pages;
+  // Positions that it may come to have, as was said when it began: what depends on a text's length depends on this.
+  size_t longest;
 };
 
 // What one step runs over: a ragged batch. Host memory, valid during the call.

@@ -125,7 +125,7 @@ void Engine::abandon() {
 void Engine::finish_closing() {
   take_inbox();
   for (auto& sequence : scheduler_.take_all()) sequence->fail(error(ErrorCode::kDisposed, {"model"}));
-  for (auto& [id, manual] : manual_) cache_.release(manual.second);
+  for (auto& [id, manual] : manual_) cache_.release(manual.tables);
   manual_.clear();
   {
     Lock lock(stats_mutex_);
@@ -202,7 +202,7 @@ void Engine::compose(const std::vector<BatchPart>& parts) {
   sequences_.clear();
   outputs_.clear();
   for (const BatchPart& part : parts) {
-    sequences_.push_back({tokens_.size(), part.n, part.start, part.sequence->tables.pages()});
+    sequences_.push_back({tokens_.size(), part.n, part.start, part.sequence->tables.pages(), part.sequence->capacity()});
     for (size_t position = part.start; position < part.start + part.n; position++) {
       if (part.sequence->wants_logits(position)) {
         output_rows_.push_back(static_cast<int32_t>(tokens_.size()));
@@ -261,17 +261,18 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
     return error(ErrorCode::kInvalidArgument, {"batch", "at most " + std::to_string(options_.batch_tokens) + " tokens", std::to_string(n_tokens)});
   for (const EvaluatePart& part : parts) {
     INFERNODE_TRY(check_tokens(part.tokens));
-    auto& [computed, tables] = manual_[part.sequence];
+    auto& [computed, longest, tables] = manual_[part.sequence];
+    if (computed == 0) longest = std::max(part.longest, part.tokens.size());
     const size_t end = computed + part.tokens.size();
     if (end > context_length()) return error(ErrorCode::kPromptTooLong, {std::to_string(end), std::to_string(context_length())});
     bool enough = cache_.extend(tables, computed, end);
     while (!enough && scheduler_.set_back_one()) enough = cache_.extend(tables, computed, end);
     if (!enough) {
       for (const EvaluatePart& p : parts)
-        if (auto found = manual_.find(p.sequence); found != manual_.end() && found->second.first == 0) forget(p.sequence);
+        if (auto found = manual_.find(p.sequence); found != manual_.end() && found->second.computed == 0) forget(p.sequence);
       return error(ErrorCode::kCacheTooSmall, {std::to_string(end), std::to_string(options_.cache_tokens)});
     }
-    sequences_.push_back({tokens_.size(), part.tokens.size(), computed, tables.pages()});
+    sequences_.push_back({tokens_.size(), part.tokens.size(), computed, tables.pages(), longest});
     for (size_t i = 0; i < part.tokens.size(); i++) {
       tokens_.push_back(part.tokens[i]);
       positions_.push_back(static_cast<int32_t>(computed + i));
@@ -307,13 +308,13 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
       if (value.rows == RowsOf::kOutputs) executable_->read(i, n, named[i].data.data() + first * value.width);
     }
   }
-  for (const EvaluatePart& part : parts) manual_[part.sequence].first += part.tokens.size();
+  for (const EvaluatePart& part : parts) manual_[part.sequence].computed += part.tokens.size();
   return named;
 }
 
 void Engine::forget(int64_t sequence) {
   if (auto found = manual_.find(sequence); found != manual_.end()) {
-    cache_.release(found->second.second);
+    cache_.release(found->second.tables);
     manual_.erase(found);
   }
 }

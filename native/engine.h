@@ -62,6 +62,8 @@ struct EngineStats {
 struct EvaluatePart {
   int64_t sequence;
   std::vector<int32_t> tokens;
+  // Positions that the sequence may come to have; looked at when it begins, and never less than the tokens it begins with.
+  size_t longest = 0;
 };
 
 struct NamedRows {
@@ -154,7 +156,11 @@ class Engine {
   // The driver's own.
   KvCache cache_;
   Scheduler scheduler_;
-  std::map<int64_t, std::pair<size_t, BlockTables>> manual_;  // sequences of evaluate: positions computed, pages
+  struct Manual {
+    size_t computed = 0, longest = 0;  // positions
+    BlockTables tables;
+  };
+  std::map<int64_t, Manual> manual_;  // sequences of evaluate
   // Of the running step.
   std::vector<int32_t> tokens_, positions_, output_rows_;
   std::vector<StepSequence> sequences_;

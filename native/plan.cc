@@ -42,6 +42,43 @@ Status decode_files(const json::Value& list, Plan& plan) {
   return {};
 }
 
+constexpr uint64_t kMaxExperts = 1u << 16;
+
+// Where the experts of a stack are: one after another from `offset` on, or each at a place of `parts`: [file, offset].
+Status decode_experts(const json::Value& entry, const std::string& field, const Plan& plan, PlanWeight& weight) {
+  const uint64_t bytes = weight.rows * row_bytes(weight.type, weight.cols);
+  const json::Value parts = entry.get("parts");
+  if (!parts.missing() && (!parts.is_array() || parts.size() != weight.n_experts))
+    return invalid(field, "parts is not a place for each expert");
+  const auto place = [&](int64_t file, int64_t offset) -> Status {
+    if (file < 0 || file >= static_cast<int64_t>(plan.files.size()) || offset < 0 || offset > int64_t{1} << 53)
+      return invalid(field, "an expert's place is out of range");
+    // rows < 2^28 and a row < 2^31 bytes: no overflow.
+    if (static_cast<uint64_t>(offset) + bytes > plan.files[static_cast<size_t>(file)].bytes)
+      return invalid(field, "an expert lies beyond the end of its file");
+    weight.experts.push_back({static_cast<int32_t>(file), static_cast<uint64_t>(offset)});
+    return {};
+  };
+  if (parts.missing()) {
+    // The first that does not fit ends it, so the sum stays far from overflow.
+    for (uint64_t e = 0; e < weight.n_experts; e++)
+      INFERNODE_TRY(place(weight.file, static_cast<int64_t>(weight.offset + e * bytes)));
+    return {};
+  }
+  for (json::Value part : parts.elements()) {
+    int64_t numbers[2];
+    size_t n = 0;
+    for (json::Value number : part.elements()) {
+      auto whole_number = number.integer();
+      if (n == 2 || !number.is_number() || !whole_number) return invalid(field, "a part is not [file, offset]");
+      numbers[n++] = *whole_number;
+    }
+    if (n != 2) return invalid(field, "a part is not [file, offset]");
+    INFERNODE_TRY(place(numbers[0], numbers[1]));
+  }
+  return {};
+}
+
 Status decode_weight(const json::Value& entry, Plan& plan) {
   PlanWeight weight{};
   weight.name = entry.get("name").string();
@@ -51,17 +88,21 @@ Status decode_weight(const json::Value& entry, Plan& plan) {
   if (type == TensorType::kA8_32 || type == TensorType::kA8_256 || type == TensorType::kI32)
     return invalid(field, "weights cannot be of this type");
   const json::Value shape = entry.get("shape");
-  uint64_t dims[2] = {1, 1};
+  uint64_t dims[3] = {1, 1, 1};
   size_t n_dims = 0;
   for (json::Value dim : shape.elements()) {
     auto n = dim.integer();
-    if (n_dims == 2 || !n || *n < 1 || *n > kMaxWidth) return invalid(field, "the shape is not one or two sizes of 1 to 2^28");
+    if (n_dims == 3 || !n || *n < 1 || *n > kMaxWidth) return invalid(field, "the shape is not one to three sizes of 1 to 2^28");
     dims[n_dims++] = static_cast<uint64_t>(*n);
   }
   if (n_dims == 0) return invalid(field, "the shape is missing");
   weight.vector = n_dims == 1;
-  weight.rows = weight.vector ? 1 : dims[0];
-  weight.cols = weight.vector ? dims[0] : dims[1];
+  weight.rows = weight.vector ? 1 : dims[n_dims - 2];
+  weight.cols = dims[n_dims - 1];
+  if (n_dims == 3) {
+    if (dims[0] > kMaxExperts) return invalid(field, "more than 2^16 experts");
+    weight.n_experts = static_cast<uint32_t>(dims[0]);
+  }
   if (weight.cols % info(type).block_values) return invalid(field, "rows are not whole blocks of " + std::string(info(type).name));
 
   if (const json::Value data = entry.get("data"); data.is_array()) {
@@ -80,11 +121,12 @@ Status decode_weight(const json::Value& entry, Plan& plan) {
     if (!entry.get("storedColumns").missing()) {
       INFERNODE_ASSIGN(stored, whole(entry, "storedColumns", 1, kMaxWidth));
       weight.stored_columns = static_cast<uint64_t>(stored);
-      if (weight.vector || info(type).block_values != 1 || weight.stored_columns < weight.rows)
+      if (!weight.matrix() || info(type).block_values != 1 || weight.stored_columns < weight.rows)
         return invalid(field, "only matrices of f32, f16 or bf16 are stored the other way, with all their rows as columns");
       bytes = row_bytes(type, (weight.cols - 1) * weight.stored_columns + weight.rows);
     }
     if (weight.offset + bytes > plan.files[static_cast<size_t>(file)].bytes) return invalid(field, "lies beyond the end of its file");
+    if (weight.n_experts > 0) INFERNODE_TRY(decode_experts(entry, field, plan, weight));
   }
   plan.weights.push_back(std::move(weight));
   return {};

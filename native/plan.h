@@ -21,7 +21,7 @@ struct PlanFile {
   uint64_t bytes;
 };
 
-// A matrix [rows, cols] in place in its file, or a vector (rows == 1) that becomes f32 when it is loaded.
+// A matrix [rows, cols] in place in its file, a stack of them, or a vector (rows == 1) that becomes f32 when it is loaded.
 struct PlanWeight {
   std::string name;
   TensorType type;
@@ -32,6 +32,15 @@ struct PlanWeight {
   float add;          // added to a vector's values
   uint64_t stored_columns;  // not 0: the file has the transpose, see FileWeight in src/graph/plan.ts
   std::vector<float> data;
+  // A stack of n_experts matrices [rows, cols], each at its own place; 0: one matrix or a vector.
+  struct Place {
+    int32_t file;
+    uint64_t offset;
+  };
+  uint32_t n_experts;
+  std::vector<Place> experts;
+
+  bool matrix() const { return !vector && n_experts == 0; }
 };
 
 enum class RowsOf : uint8_t { kTokens, kOutputs };

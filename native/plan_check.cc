@@ -36,13 +36,13 @@ template <template <class, class> class Op>
 using InPlan = const Op<ValueId, WeightId>&;
 
 void check(Checker& c, InPlan<ops::Embedding> op) {
-  c.expect(!c.weight(op.table).vector, "table is not a matrix");
+  c.expect(c.weight(op.table).matrix(), "table is not a matrix");
   c.expect(c.weight(op.table).rows >= c.plan().vocab_size, "table has fewer rows than the vocabulary");
   c.expect_f32(op.out, c.weight(op.table).cols, RowsOf::kTokens, "out is not [tokens, cols of table]");
 }
 
 void check(Checker& c, InPlan<ops::PositionEmbedding> op) {
-  c.expect(!c.weight(op.table).vector, "table is not a matrix");
+  c.expect(c.weight(op.table).matrix(), "table is not a matrix");
   c.expect(c.weight(op.table).rows >= c.plan().context_length, "table has fewer rows than a context has positions");
   c.expect_f32(op.out, c.weight(op.table).cols, RowsOf::kTokens, "out is not [tokens, cols of table]");
 }
@@ -52,7 +52,7 @@ void check(Checker& c, InPlan<ops::Linear> op) {
   for (ValueId id : op.x) c.expect(c.value(id).width == x.width && c.value(id).rows == x.rows, "the inputs differ in shape");
   for (WeightId id : op.weight) {
     const PlanWeight& weight = c.weight(id);
-    c.expect(!weight.vector && weight.cols == x.width, "a weight's columns are not the input's width");
+    c.expect(weight.matrix() && weight.cols == x.width, "a weight's columns are not the input's width");
     bool found = false;
     for (ValueId input : op.x) found |= c.value(input).type == info(weight.type).activations;
     c.expect(found, "the input is missing in the type that a weight reads");
@@ -94,6 +94,10 @@ void check(Checker& c, InPlan<ops::LayerNorm> op) {
 void check(Checker& c, InPlan<ops::RopeTable> op) {
   const PlanWeight& frequencies = c.weight(op.frequencies);
   c.expect(frequencies.vector, "frequencies are not a vector");
+  if (op.long_frequencies >= 0) {
+    const PlanWeight& longer = c.weight(op.long_frequencies);
+    c.expect(longer.vector && longer.cols == frequencies.cols, "longFrequencies are not as many as frequencies");
+  }
   c.expect_f32(op.out, 2 * frequencies.cols, RowsOf::kTokens, "out is not [tokens, 2 · frequencies]");
 }
 
@@ -104,6 +108,51 @@ void check(Checker& c, InPlan<ops::Rope> op) {
   c.expect(c.value(op.table).width % 2 == 0, "the table has an odd width");
   c.expect_same(op.x, op.out, "x is not like out");
   c.expect_same(op.out, op.x, "out is not like x");
+}
+
+void check(Checker& c, InPlan<ops::Route> op) {
+  const uint32_t experts = c.value(op.x).width;
+  // Numbers of experts are stored as f32.
+  c.expect(op.active > 0 && op.active <= experts && experts <= 1u << 16, "active is not from 1 to the number of experts");
+  c.expect_f32(op.x, experts, c.value(op.out).rows, "x is not f32 with the rows of out");
+  c.expect_f32(op.out, 2 * uint64_t{op.active}, c.value(op.x).rows, "out is not [rows of x, 2 · active]");
+}
+
+// The routing of a mixture: gives how many experts each row has.
+uint64_t check_routing(Checker& c, ValueId routing, ValueId out) {
+  const PlanValue& value = c.value(routing);
+  c.expect(value.type == TensorType::kF32 && value.width % 2 == 0 && value.rows == c.value(out).rows,
+           "routing is not f32 with an even width and the rows of out");
+  return value.width / 2;
+}
+
+// Each x has this width, and one is in the type that products with the weight read.
+void check_expert_input(Checker& c, const ops::List<ValueId>& x, uint64_t width, RowsOf rows, const PlanWeight& weight) {
+  bool found = false;
+  for (ValueId id : x) {
+    c.expect(c.value(id).width == width && c.value(id).rows == rows, "an input does not have the shape that the experts read");
+    found |= c.value(id).type == info(weight.type).activations;
+  }
+  c.expect(found, "the input is missing in the type that a weight reads");
+  // An expert's share of a row is whole blocks.
+  c.expect(weight.cols % info(info(weight.type).activations).block_values == 0, "an expert's input is not whole blocks");
+}
+
+void check(Checker& c, InPlan<ops::ExpertsSwiglu> op) {
+  const PlanWeight &gate = c.weight(op.gate), &up = c.weight(op.up);
+  c.expect(gate.n_experts > 0 && up.n_experts == gate.n_experts && up.rows == gate.rows && up.cols == gate.cols,
+           "gate and up are not stacks of one shape");
+  const uint64_t active = check_routing(c, op.routing, op.out);
+  for (const PlanWeight* weight : {&gate, &up}) check_expert_input(c, op.x, gate.cols, c.value(op.out).rows, *weight);
+  c.expect_f32(op.out, active * gate.rows, c.value(op.out).rows, "out is not [rows of x, active · rows of gate]");
+}
+
+void check(Checker& c, InPlan<ops::ExpertsSum> op) {
+  const PlanWeight& down = c.weight(op.down);
+  c.expect(down.n_experts > 0, "down is not a stack");
+  const uint64_t active = check_routing(c, op.routing, op.out);
+  check_expert_input(c, op.x, active * down.cols, c.value(op.out).rows, down);
+  c.expect_f32(op.out, down.rows, c.value(op.out).rows, "out is not [rows of x, rows of down]");
 }
 
 void check_cache(Checker& c, uint32_t layer) { c.expect(layer < c.plan().n_layers, "the layer has no cache"); }

@@ -80,6 +80,11 @@ Result<std::shared_ptr<const Weights>> Weights::load(const Plan& plan, MappingRe
       append(key, number);
     append(key, weight.add);
     for (float value : weight.data) append(key, value);
+    append(key, weight.n_experts);
+    for (const auto& [file, offset] : weight.experts) {
+      append(key, file);
+      append(key, offset);
+    }
   }
   return mappings.share<Weights>(key, [&]() -> Result<std::shared_ptr<const Weights>> {
     INFERNODE_TRY(weights->bind(plan));
@@ -107,6 +112,11 @@ Status Weights::bind(const Plan& plan) {
     const std::byte* source = weight.file < 0 ? reinterpret_cast<const std::byte*>(weight.data.data())
                                               : files_[static_cast<size_t>(weight.file)]->data() + weight.offset;
     const size_t bytes = weight.rows * row_bytes(weight.type, weight.cols);
+    experts_.emplace_back();
+    for (const PlanWeight::Place& place : weight.experts) {
+      const Mapping& mapping = *files_[static_cast<size_t>(place.file)];
+      experts_.back().push_back({mapping.data() + place.offset, mapping.size() - place.offset - bytes});
+    }
     if (weight.vector) {
       convert(weight, source, next);
       data_.push_back(reinterpret_cast<const std::byte*>(next));
@@ -121,7 +131,7 @@ Status Weights::bind(const Plan& plan) {
     } else {
       data_.push_back(source);
       after_.push_back(files_[static_cast<size_t>(weight.file)]->size() - weight.offset - bytes);
-      bytes_ += bytes;
+      bytes_ += bytes * std::max(weight.n_experts, 1u);
     }
   }
   bytes_ += vectors_.size() * sizeof(float);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "array.h"
+#include "cpu/kernels/kernels.h"
 #include "mapping.h"
 #include "plan.h"
 
@@ -24,6 +25,11 @@ class Weights {
   const std::byte* data(WeightId id) const { return data_[static_cast<size_t>(id)]; }
   // Bytes after the weight's last byte that belong to the same mapping.
   size_t readable_after(WeightId id) const { return after_[static_cast<size_t>(id)]; }
+  // Where each matrix of a stack is; nullptr: it is none.
+  const cpu::ExpertMatrix* experts(WeightId id) const {
+    const auto& stack = experts_[static_cast<size_t>(id)];
+    return stack.empty() ? nullptr : stack.data();
+  }
   // Of the matrices in their files, and of the converted vectors.
   size_t bytes() const { return bytes_; }
 
@@ -34,6 +40,7 @@ class Weights {
   Array<std::byte> turned_;  // matrices that their files store transposed
   std::vector<const std::byte*> data_;
   std::vector<size_t> after_;
+  std::vector<std::vector<cpu::ExpertMatrix>> experts_;
   size_t bytes_ = 0;
 };
 

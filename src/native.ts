@@ -173,7 +173,7 @@ export interface NativeEngine {
    * plan comes back as [rows, width] f32, `logits` for all tokens.
    */
   evaluate(
-    batch: { sequence: number; tokens: Int32Array }[],
+    batch: { sequence: number; tokens: Int32Array; longest?: number }[],
     inputs?: Record<string, Float32Array>,
   ): Promise<Record<string, Float32Array>>
   /** Drops a sequence of `evaluate`. */

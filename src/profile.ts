@@ -149,7 +149,7 @@ export class Profile {
     const found = []
     for (const index of Object.values(step.weights).flat()) {
       const weight = this.#plan.weights[index]
-      if (weight && weight.shape.length === 2) found.push(weight)
+      if (weight && weight.shape.length > 1) found.push(weight)
     }
     return found
   }
@@ -166,6 +166,14 @@ export class Profile {
       for (const { type, shape } of this.#matricesOf(step)) {
         bytes += shape[0]! * rowBytes(type, shape[1]!)
         operations += 2 * rows * shape[0]! * shape[1]!
+      }
+    }
+    if (step.inputs.routing !== undefined) {
+      // At most so many experts are chosen; which rows choose the same one is not known here.
+      const chosen = (rows * this.#plan.values[step.inputs.routing as number]!.width) / 2
+      for (const { type, shape } of this.#matricesOf(step)) {
+        bytes += Math.min(chosen, shape[0]!) * shape[1]! * rowBytes(type, shape[2]!)
+        operations += 2 * chosen * shape[1]! * shape[2]!
       }
     }
     if (step.op === 'attention') {

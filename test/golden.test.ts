@@ -9,7 +9,18 @@ import { callNative } from '../src/native.js'
 import { compareGreedy, compareOutputs, withEngine } from './support/golden-runs.js'
 import { type Golden, goldenRows, huggingFace, largestDifference, readGolden } from './support/goldens.js'
 
-const plainGguf = ['gguf/llama', 'gguf/llama_rope_llama3', 'gguf/qwen2', 'gguf/qwen3', 'gguf/phi3', 'gguf/gemma2', 'gguf/gemma3_text', 'gguf/gpt2']
+const plainGguf = [
+  'gguf/llama',
+  'gguf/llama_rope_llama3',
+  'gguf/llama_moe',
+  'gguf/qwen2',
+  'gguf/qwen3',
+  'gguf/qwen3_moe',
+  'gguf/phi3',
+  'gguf/gemma2',
+  'gguf/gemma3_text',
+  'gguf/gpt2',
+]
 const quantizedGguf = ['gguf/llama_mixed_quants', 'gguf/llama_k_quants']
 
 function softmax(logits: ArrayLike<number>): number[] {
@@ -43,6 +54,21 @@ describe('golden', () => {
     it.skipIf(!golden)(`${name} gives the logits and hidden states of Hugging Face`, () => compareOutputs(golden!, path!))
     it.skipIf(!golden)(`${name} continues greedily as Hugging Face does`, () => compareGreedy(golden!, path!))
   }
+  const longRope = readGolden('phi3_longrope')
+  it.skipIf(!longRope)('phi3_longrope turns a text within the original context as a short one', async () => {
+    const tokens = Int32Array.from(longRope!.tensors.get('short.input_ids')!.data)
+    await withEngine(longRope!.folder, async (engine) => {
+      const short = await callNative(() => engine.evaluate([{ sequence: 0, tokens }]))
+      const expected = longRope!.tensors.get('short.logits')!.data
+      const { atol } = longRope!.tolerance.logits!
+      expect(largestDifference(short.logits!, expected)).toBeLessThanOrEqual(atol)
+      // One that may become longer is another text from its first token on.
+      const long = await callNative(() => engine.evaluate([{ sequence: 1, tokens, longest: 17 }]))
+      expect(largestDifference(long.logits!, expected)).toBeGreaterThan(100 * atol)
+      const within = await callNative(() => engine.evaluate([{ sequence: 2, tokens, longest: 16 }]))
+      expect(within.logits).toEqual(short.logits)
+    })
+  })
   for (const name of quantizedGguf) {
     const golden = readGolden(name)
     const compared = golden !== null && existsSync(join(golden.folder, 'llama_cpp.json'))

@@ -186,8 +186,14 @@ class CpuExecutable final : public Executable {
     if (id < 0) return {};
     const PlanWeight& weight = plan_->weights[static_cast<size_t>(id)];
     const TensorType type = weight.vector ? TensorType::kF32 : weight.type;
-    if (!weights_) return {nullptr, weight.rows, weight.cols, row_bytes(type, weight.cols), type, 0};  // not loaded yet
-    return {weights_->data(id), weight.rows, weight.cols, row_bytes(type, weight.cols), type, weights_->readable_after(id)};
+    Weight bound{nullptr, weight.rows, weight.cols, row_bytes(type, weight.cols), type, 0};
+    bound.activations = info(type).activations;
+    bound.n_experts = weight.n_experts;
+    if (!weights_) return bound;  // not loaded yet
+    bound.data = weights_->data(id);
+    bound.readable_after = weights_->readable_after(id);
+    bound.experts = weights_->experts(id);
+    return bound;
   }
 
   // … and puts what they stand for into the same op over rows and weights.
@@ -254,7 +260,7 @@ class CpuExecutable final : public Executable {
     sequences_.resize(step.n_sequences);
     for (size_t i = 0; i < step.n_sequences; i++) {
       const StepSequence& s = step.sequences[i];
-      sequences_[i] = {s.first_row, s.n_rows, s.start, s.pages};
+      sequences_[i] = {s.first_row, s.n_rows, s.start, s.pages, s.longest};
     }
     batch_ = {};
     batch_.tokens = step.tokens;

@@ -26,6 +26,9 @@ inline constexpr const char* kEpilogueNames[] = {"none", "add", "swiglu", "geglu
 enum class Pairing : uint8_t { kHalf, kInterleaved };
 inline constexpr const char* kPairingNames[] = {"half", "interleaved"};
 
+enum class Gating : uint8_t { kSoftmax, kSoftmaxOfChosen };
+inline constexpr const char* kGatingNames[] = {"softmax", "softmaxOfChosen"};
+
 // out[t, :] = scale · table[tokens[t], :]
 template <class Value, class Weight>
 struct Embedding {
@@ -117,19 +120,24 @@ struct LayerNorm {
 };
 
 // out[t, :] = scale · (cos(p·f_0), …, cos(p·f_{n-1}), sin(p·f_0), …, sin(p·f_{n-1})),
-// p the position of token t, f the n frequencies.
+// p the position of token t, f the n frequencies. Where longFrequencies are given, they hold for all tokens of a sequence
+// that may become longer than shortLength. arXiv:2402.13753 §3.
 // arXiv:2104.09864 §3.2; scale is the attention factor of arXiv:2309.00071 §3.4, else 1.
 template <class Value, class Weight>
 struct RopeTable {
   static constexpr const char* kName = "ropeTable";
   Weight frequencies;
+  Weight long_frequencies;  // optional
   Value out;
   float scale;
+  uint32_t short_length;
   template <class Visitor>
   void visit(Visitor&& visitor) {
     visitor.weight("frequencies", frequencies);
+    visitor.optional_weight("longFrequencies", long_frequencies);
     visitor.output("out", out);
     visitor.attribute("scale", scale);
+    visitor.attribute("shortLength", short_length);
   }
 };
 
@@ -150,6 +158,62 @@ struct Rope {
     visitor.output("out", out);
     visitor.attribute("headDim", head_dim);
     visitor.attribute("pairing", pairing, kPairingNames);
+  }
+};
+
+// Of x [T, E], scores of experts: out[t, :] = the numbers of the `active` best ones, best first, then their weights.
+// Equal scores: the lower number first. Weights: the softmax over all scores, or over the chosen ones. arXiv:2401.04088 §2.1.
+template <class Value, class Weight>
+struct Route {
+  static constexpr const char* kName = "route";
+  Value x;
+  Value out;
+  uint32_t active;
+  Gating gating;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.input("x", x);
+    visitor.output("out", out);
+    visitor.attribute("active", active);
+    visitor.attribute("gating", gating, kGatingNames);
+  }
+};
+
+// out[t, r·F …] = silu(x · gate[e]ᵀ) · (x · up[e]ᵀ), e the r-th expert that routing has for token t; F rows of gate[e].
+// gate and up are [E, F, D]; only chosen experts are read. x lists one value per activation type that the weights read.
+template <class Value, class Weight>
+struct ExpertsSwiglu {
+  static constexpr const char* kName = "expertsSwiglu";
+  List<Value> x;
+  Value routing;
+  Weight gate;
+  Weight up;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.inputs("x", x);
+    visitor.input("routing", routing);
+    visitor.weight("gate", gate);
+    visitor.weight("up", up);
+    visitor.output("out", out);
+  }
+};
+
+// out[t] = Σ_r weight_r · (x[t, r·F …] · down[e_r]ᵀ), weights and experts those that routing has for token t.
+// down is [E, D, F]. Added in ascending number of the expert: acc = fma(weight, product, acc), from 0.
+template <class Value, class Weight>
+struct ExpertsSum {
+  static constexpr const char* kName = "expertsSum";
+  List<Value> x;
+  Value routing;
+  Weight down;
+  Value out;
+  template <class Visitor>
+  void visit(Visitor&& visitor) {
+    visitor.inputs("x", x);
+    visitor.input("routing", routing);
+    visitor.weight("down", down);
+    visitor.output("out", out);
   }
 };
 
@@ -359,6 +423,9 @@ struct OutputRows {
   X(LayerNorm, layer_norm) \
   X(RopeTable, rope_table) \
   X(Rope, rope) \
+  X(Route, route) \
+  X(ExpertsSwiglu, experts_swiglu) \
+  X(ExpertsSum, experts_sum) \
   X(KvWrite, kv_write) \
   X(Attention, attention) \
   X(Quantize, quantize) \

@@ -306,6 +306,8 @@ Napi::Value evaluate(const Napi::CallbackInfo& info, const SharedHandle& handle)
     const Napi::Value entry = batch.Get(i);
     const int64_t sequence = arguments.whole(entry, "sequence", 0, 9e15);
     parts.push_back({sequence, arguments.ids(arguments.get(entry, "tokens"), "tokens", handle->engine->options().batch_tokens)});
+    if (const Napi::Value longest = arguments.get(entry, "longest"); !longest.IsUndefined())
+      parts.back().longest = static_cast<size_t>(arguments.whole_value(longest, "longest", 0, 9e15));
   }
   auto inputs = std::make_shared<std::map<std::string, Array<float>>>();
   if (info[1].IsObject()) {

@@ -3,7 +3,7 @@ import { InfernodeError } from '../errors.js'
 import type { Checkpoint, Conventions } from '../formats/checkpoint.js'
 import type { GraphBuilder, HasBias, Rope, Value } from '../graph/builder.js'
 import { type ConfigFields, configFields } from './config-fields.js'
-import { makeRope, readRopeFactors, readRopeScaling } from './rope.js'
+import { makeRope, readGgufLongRope, readRopeFactors, readRopeScaling } from './rope.js'
 
 /** What the plan itself needs to know of every model. */
 export interface BaseConfig {
@@ -62,6 +62,8 @@ export interface DecoderDefaults {
   readonly window?: 'everyLayer' | 'elsewhere' | 'none'
   /** Does the family read soft caps of scores and logits (Gemma 2)? Others refuse them. */
   readonly softcaps?: boolean
+  /** Does the family read how many experts there are (Mixtral)? Others refuse them. */
+  readonly experts?: boolean
 }
 
 const silu = ['silu', 'swish']
@@ -84,7 +86,7 @@ export async function readDecoderConfig(checkpoint: Checkpoint, defaults: Decode
     headDim,
     ropeDim,
     theta: config.ropeTheta,
-    scaling: readRopeScaling(fields, config.contextLength),
+    scaling: (await readGgufLongRope(checkpoint, fields, ropeDim)) ?? readRopeScaling(fields, { ...config, ropeDim }),
     factors: await readRopeFactors(checkpoint, ropeDim),
     pairing: conventionsOf(checkpoint).ropePairing,
   })
@@ -128,7 +130,7 @@ function fromHuggingFace(fields: ConfigFields, defaults: DecoderDefaults): Omit<
 }
 
 function fromGguf(fields: ConfigFields, checkpoint: Checkpoint, defaults: DecoderDefaults): Omit<DecoderConfig, 'rope'> {
-  fields.expectNeutral('expert_count', 0)
+  if (!defaults.experts) fields.expectNeutral('expert_count', 0)
   fields.expectNeutral('attention.causal', true)
   fields.expectNeutral('use_parallel_residual', false)
   if (!defaults.softcaps) for (const name of softcapFields) fields.expectNeutral(name, 0)

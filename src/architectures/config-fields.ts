@@ -20,12 +20,15 @@ const outsideNames = {
   ropeTheta: ['rope_theta', 'rope.freq_base'],
   ropeDim: ['rotary_dim', 'rope.dimension_count'],
   vocabSize: ['vocab_size', 'vocab_size'],
+  nExperts: ['num_local_experts', 'expert_count'],
+  nActiveExperts: ['num_experts_per_tok', 'expert_used_count'],
+  expertFfnDim: ['moe_intermediate_size', 'expert_feed_forward_length'],
   window: ['sliding_window', 'attention.sliding_window'],
 } as const
 export type HouseName = keyof typeof outsideNames
 
 /** More than any model has; a config with more is damaged or hostile, and would cost memory before weights contradict it. */
-const mostOf: Partial<Record<HouseName, number>> = { nLayers: 4096, headDim: 65536, ropeDim: 65536 }
+const mostOf: Partial<Record<HouseName, number>> = { nLayers: 4096, headDim: 65536, ropeDim: 65536, nExperts: 65536 }
 
 export class ConfigFields {
   constructor(

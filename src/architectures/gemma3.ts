@@ -84,7 +84,7 @@ function slidingLayers(fields: ConfigFields, nLayers: number): boolean[] {
  * Transformers 5 has parameters per kind of layer; before it, the scaling held for full layers and sliding ones had a base
  * of their own.
  */
-function huggingFaceRopes(fields: ConfigFields, { contextLength, ropeTheta }: DecoderConfig) {
+function huggingFaceRopes(fields: ConfigFields, { contextLength, ropeTheta, headDim }: DecoderConfig) {
   const perKind = fields.object('rope_parameters')
   const parametersOf = (kind: string): Readonly<Record<string, unknown>> | undefined => {
     const parameters = perKind?.[kind]
@@ -96,7 +96,7 @@ function huggingFaceRopes(fields: ConfigFields, { contextLength, ropeTheta }: De
     const where = perKind ? `rope_parameters.${kind}` : 'rope_scaling'
     return {
       theta: fields.number(`${where}.rope_theta`, parameters.rope_theta ?? theta),
-      scaling: readRopeScaling(fields, contextLength, parameters, where),
+      scaling: readRopeScaling(fields, { contextLength, ropeDim: headDim }, parameters, where),
     }
   }
   return {
@@ -105,9 +105,9 @@ function huggingFaceRopes(fields: ConfigFields, { contextLength, ropeTheta }: De
   }
 }
 
-function ggufRopes(fields: ConfigFields, { contextLength }: DecoderConfig) {
+function ggufRopes(fields: ConfigFields, { contextLength, headDim }: DecoderConfig) {
   return {
-    full: { theta: fields.positive('ropeTheta'), scaling: readRopeScaling(fields, contextLength) },
+    full: { theta: fields.positive('ropeTheta'), scaling: readRopeScaling(fields, { contextLength, ropeDim: headDim }) },
     local: { theta: fields.positive('rope.freq_base_swa', { fallback: 10000 }), scaling: { type: 'none' } as const },
   }
 }

@@ -1,4 +1,4 @@
-/** Phi 3, 3.5 and 4 without LongRoPE. */
+/** Phi 3, 3.5 and 4. */
 import type { GraphBuilder, Value } from '../graph/builder.js'
 import { architecture, type DecoderConfig, readDecoderConfig } from './architecture.js'
 import { configFields } from './config-fields.js'
@@ -14,7 +14,7 @@ export const phi3 = architecture({
     const config = await readDecoderConfig(checkpoint, { window: 'everyLayer', normEps: 1e-5, contextLength: 4096 })
     if (fields.from === 'hf') return config
     // LongRoPE's factor for attention, which converters write without its type.
-    fields.expectNeutral('rope.scaling.attn_factor', 1, [0])
+    if (!config.rope.long) fields.expectNeutral('rope.scaling.attn_factor', 1, [0])
     // The first converter left the window out; both published models with 4096 positions have the same one.
     return fields.raw('window') === undefined && config.contextLength === 4096 ? { ...config, window: 2047 } : config
   },

@@ -29,6 +29,17 @@ export type RopeScaling =
       readonly originalContextLength: number
       readonly attentionFactor: number
     }
+  /**
+   * Each frequency divided by a factor of its own: one list of factors for texts within the original context, one for longer
+   * ones. arXiv:2402.13753 §3.
+   */
+  | {
+      readonly type: 'longrope'
+      readonly short: readonly number[]
+      readonly long: readonly number[]
+      readonly originalContextLength: number
+      readonly attentionFactor: number
+    }
 
 export interface RopeOptions {
   readonly name: string
@@ -44,16 +55,21 @@ export interface RopeOptions {
 
 /** Computed in double and rounded to f32 once. */
 export function makeRope({ name, headDim, ropeDim, theta, scaling, factors, pairing }: RopeOptions): Rope {
-  const frequencies = Array.from({ length: ropeDim / 2 }, (_, i) => {
-    const scaled = scaleFrequency(theta ** ((-2 * i) / ropeDim), i, ropeDim, theta, scaling)
-    return Math.fround(scaled / (factors?.[i] ?? 1))
-  })
-  return { name, headDim, frequencies, pairing, scale: scaling.type === 'yarn' ? Math.fround(scaling.attentionFactor) : 1 }
+  const frequencies = (divisors: readonly number[] | null | undefined) =>
+    Array.from({ length: ropeDim / 2 }, (_, i) => {
+      const scaled = scaleFrequency(theta ** ((-2 * i) / ropeDim), i, ropeDim, theta, scaling)
+      return Math.fround(scaled / (divisors?.[i] ?? 1))
+    })
+  const shared = { name, headDim, pairing, scale: 'attentionFactor' in scaling ? Math.fround(scaling.attentionFactor) : 1 }
+  if (scaling.type !== 'longrope') return { ...shared, frequencies: frequencies(factors) }
+  const long = { frequencies: frequencies(scaling.long), shortLength: scaling.originalContextLength }
+  return { ...shared, frequencies: frequencies(scaling.short), long }
 }
 
 function scaleFrequency(frequency: number, i: number, ropeDim: number, theta: number, scaling: RopeScaling): number {
   switch (scaling.type) {
     case 'none':
+    case 'longrope': // its factors are divisors of single frequencies
       return frequency
     case 'linear':
       return frequency / scaling.factor
@@ -77,22 +93,29 @@ function scaleFrequency(frequency: number, i: number, ropeDim: number, theta: nu
   }
 }
 
+/** What the meaning of a scaling depends on. */
+interface RopeSizes {
+  readonly contextLength: number
+  /** Dimensions of a head that turn. */
+  readonly ropeDim: number
+}
+
 /**
  * The scaling that a config asks for. `parameters`: the object to read instead of the config's own (Gemma 3 has one per
  * kind of layer).
  */
 export function readRopeScaling(
   fields: ConfigFields,
-  contextLength: number,
+  sizes: RopeSizes,
   parameters = fields.from === 'hf' ? (fields.object('rope_parameters') ?? fields.object('rope_scaling') ?? {}) : undefined,
   where = 'rope_scaling',
 ): RopeScaling {
-  return parameters ? fromHuggingFace(fields, contextLength, parameters, where) : fromGguf(fields, contextLength)
+  return parameters ? fromHuggingFace(fields, sizes, parameters, where) : fromGguf(fields, sizes.contextLength)
 }
 
 function fromHuggingFace(
   fields: ConfigFields,
-  contextLength: number,
+  sizes: RopeSizes,
   parameters: Readonly<Record<string, unknown>>,
   where: string,
 ): RopeScaling {
@@ -128,14 +151,48 @@ function fromHuggingFace(
         factor,
         betaFast: number('beta_fast', 32),
         betaSlow: number('beta_slow', 1),
-        originalContextLength: number('original_max_position_embeddings', contextLength),
+        originalContextLength: number('original_max_position_embeddings', sizes.contextLength),
         attentionFactor: number('attention_factor', sharpness(factor)),
       }
     }
+    case 'longrope':
+    case 'su': // what Phi 3 called it first
+      return longRope(fields, sizes, parameters, where)
     default:
       throw unsupported(typeKey)
   }
 }
+
+function longRope(
+  fields: ConfigFields,
+  { contextLength, ropeDim }: RopeSizes,
+  parameters: Readonly<Record<string, unknown>>,
+  where: string,
+): RopeScaling {
+  const factorsOf = (key: string): number[] => {
+    const list = parameters[key]
+    const valid = Array.isArray(list) && list.length === ropeDim / 2
+    fields.expect(`${where}.${key}`, valid, `expected a list of ${ropeDim / 2} factors, found ${show(list)}`)
+    return (list as unknown[]).map((factor) => fields.number(`${where}.${key}`, factor))
+  }
+  // Where the original length is given beside the scaling, the factor of the context is the two lengths' quotient.
+  const beside = fields.raw('original_max_position_embeddings') ?? parameters.original_max_position_embeddings
+  const original = beside === undefined ? contextLength : fields.number('original_max_position_embeddings', beside)
+  fields.expect('original_max_position_embeddings', Number.isInteger(original) && original > 1, `is no length: ${original}`)
+  const factor = beside === undefined ? fields.number(`${where}.factor`, parameters.factor ?? 1) : contextLength / original
+  const computed = longAttentionFactor(factor, original)
+  return {
+    type: 'longrope',
+    short: factorsOf('short_factor'),
+    long: factorsOf('long_factor'),
+    originalContextLength: original,
+    attentionFactor: fields.number(`${where}.attention_factor`, parameters.attention_factor ?? computed),
+  }
+}
+
+/** arXiv:2402.13753, appendix A, as Phi 3's code has it. */
+const longAttentionFactor = (factor: number, original: number) =>
+  factor > 1 ? Math.sqrt(1 + Math.log(factor) / Math.log(original)) : 1
 
 function fromGguf(fields: ConfigFields, contextLength: number): RopeScaling {
   const type = fields.raw('rope.scaling.type') ?? (fields.raw('rope.scale_linear') === undefined ? 'none' : 'linear')
@@ -170,15 +227,39 @@ function fromGguf(fields: ConfigFields, contextLength: number): RopeScaling {
 /** YaRN's attention factor, arXiv:2309.00071 eq. 22. */
 export const sharpness = (factor: number) => (factor > 1 ? 0.1 * Math.log(factor) + 1 : 1)
 
-/** The factors that GGUF stores as a tensor beside the weights: [ropeDim / 2], or null where there is none. */
-export async function readRopeFactors(checkpoint: Checkpoint, ropeDim: number): Promise<readonly number[] | null> {
-  if (checkpoint.format !== 'gguf') return null
-  for (const name of ['rope_factors_long.weight', 'rope_factors_short.weight']) {
-    if (!checkpoint.tensors.has(name)) continue
-    throw new InfernodeError('FORMAT_UNSUPPORTED', checkpoint.path, `tensor "${name}"`, 'LongRoPE is not supported')
+const longFactors = 'rope_factors_long.weight'
+const shortFactors = 'rope_factors_short.weight'
+
+/** LongRoPE as GGUF has it: factors in tensors beside the weights. Null where there are none. */
+export async function readGgufLongRope(
+  checkpoint: Checkpoint,
+  fields: ConfigFields,
+  ropeDim: number,
+): Promise<RopeScaling | null> {
+  const { tensors, path } = checkpoint
+  if (fields.from !== 'gguf' || !(tensors.has(longFactors) || tensors.has(shortFactors))) return null
+  for (const name of [longFactors, shortFactors]) {
+    if (!tensors.has(name)) throw new InfernodeError('TENSOR_MISSING', name, path, name === longFactors ? shortFactors : longFactors)
   }
-  const tensor = checkpoint.tensors.get('rope_freqs.weight')
-  if (!tensor) return null
+  fields.expectOneOf('rope.scaling.type', ['none', 'longrope'])
+  const [short, long] = [await readFactors(checkpoint, shortFactors, ropeDim), await readFactors(checkpoint, longFactors, ropeDim)]
+  return {
+    type: 'longrope',
+    short,
+    long,
+    originalContextLength: fields.count('rope.scaling.original_context_length'),
+    attentionFactor: fields.positive('rope.scaling.attn_factor'),
+  }
+}
+
+/** What GGUF divides frequencies by, Llama 3's scaling for one: [ropeDim / 2], or null where there is no such tensor. */
+export async function readRopeFactors(checkpoint: Checkpoint, ropeDim: number): Promise<readonly number[] | null> {
+  const name = 'rope_freqs.weight'
+  return checkpoint.format === 'gguf' && checkpoint.tensors.has(name) ? readFactors(checkpoint, name, ropeDim) : null
+}
+
+async function readFactors(checkpoint: Checkpoint, name: string, ropeDim: number): Promise<readonly number[]> {
+  const tensor = checkpoint.tensors.get(name)!
   const { path } = checkpoint.files[tensor.file]!
   if (tensor.type !== 'f32') throw new InfernodeError('TENSOR_TYPE_UNSUPPORTED', tensor.sourceName, path, tensor.type)
   if (tensor.shape.length !== 1 || tensor.shape[0] !== ropeDim / 2) {

@@ -8,16 +8,23 @@ export interface Work {
   readonly bytesPerToken: number
 }
 
+const matmuls: readonly string[] = ['linear', 'expertsSwiglu', 'expertsSum']
+
 export function workOfPlan(plan: Inspection['plan'], bytesOf: (name: string) => number): Work {
   let macsPerPromptToken = 0
   let bytesPerToken = 0
   plan.steps.forEach((step, at) => {
-    if (step.op !== 'linear') return
-    const operand = step.weights.weight ?? []
-    for (const index of typeof operand === 'number' ? [operand] : operand) {
-      const { name, shape } = plan.weights[index]!
-      bytesPerToken += bytesOf(name)
-      if (at < plan.headStep) macsPerPromptToken += shape[0]! * shape[1]!
+    if (!matmuls.includes(step.op)) return
+    // Of a mixture, the experts that a token is routed to; several tokens read more, but nobody knows which.
+    const routing = step.inputs.routing
+    const active = typeof routing === 'number' ? plan.values[routing]!.width / 2 : 1
+    for (const index of Object.entries(step.weights).flatMap(([name, ids]) => (name === 'bias' ? [] : ids))) {
+      const weight = plan.weights[index]!
+      const [rows, columns] = weight.shape.slice(-2) as [number, number]
+      const experts = weight.shape.length === 3 ? weight.shape[0]! : 1
+      const names = 'parts' in weight && weight.parts ? weight.parts.map((_, e) => weight.name.replace('*', String(e))) : [weight.name]
+      bytesPerToken += (names.reduce((sum, name) => sum + bytesOf(name), 0) * active) / experts
+      if (at < plan.headStep) macsPerPromptToken += rows * columns * active
     }
   })
   return { macsPerPromptToken, bytesPerToken }

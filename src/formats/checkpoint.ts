@@ -90,7 +90,7 @@ export interface Checkpoint {
   /** For people: general.name, or the folder's name. */
   readonly name: string
   readonly files: readonly CheckpointFile[]
-  /** Hugging Face's model_type or GGUF's general.architecture. */
+  /** Hugging Face's model_type or GGUF's general.architecture (but 'mixtral', which is 'llama' with experts there). */
   readonly modelType: string
   readonly config: ConfigSource
   /** Null where the format has no row for this model type: its conventions are not known and must not be guessed. */

@@ -8,6 +8,8 @@ interface GgufFamily {
   /** What the names of block N begin with, before its number. Default: model.layers. */
   readonly layers?: string
   readonly conventions: Conventions
+  /** The family that this one is with experts, where GGUF has one name for both. */
+  readonly withExperts?: string
 }
 
 const decoder = {
@@ -17,6 +19,8 @@ const decoder = {
     output: 'lm_head',
     // Not in Hugging Face checkpoints, which compute the factors of llama3's rope from the config.
     rope_freqs: 'rope_freqs',
+    rope_factors_long: 'rope_factors_long',
+    rope_factors_short: 'rope_factors_short',
   },
   block: {
     attn_norm: 'input_layernorm',
@@ -42,6 +46,14 @@ const unpermuted: GgufFamily = { ...llama, conventions: { ropePairing: 'half' } 
 
 const headNorms = { attn_q_norm: 'self_attn.q_norm', attn_k_norm: 'self_attn.k_norm' } as const
 
+/** Stacks [experts, out, in]; Hugging Face has each matrix by itself, with the expert's number after `experts`. */
+const qwenExperts = {
+  ffn_gate_inp: 'mlp.gate',
+  ffn_gate_exps: 'mlp.experts.gate_proj',
+  ffn_up_exps: 'mlp.experts.up_proj',
+  ffn_down_exps: 'mlp.experts.down_proj',
+} as const
+
 /** Around both halves of a block, from Gemma 2 on. */
 const gemmaNorms = {
   post_attention_norm: 'post_attention_layernorm',
@@ -50,11 +62,22 @@ const gemmaNorms = {
 } as const
 
 const families: Readonly<Record<string, GgufFamily>> = {
-  // Also Mistral and others of the same shape.
-  llama,
+  // Also Mistral and others of the same shape, and Mixtral.
+  llama: {
+    ...llama,
+    block: {
+      ...llama.block,
+      ffn_gate_inp: 'block_sparse_moe.gate',
+      ffn_gate_exps: 'block_sparse_moe.experts.w1',
+      ffn_up_exps: 'block_sparse_moe.experts.w3',
+      ffn_down_exps: 'block_sparse_moe.experts.w2',
+    },
+    withExperts: 'mixtral',
+  },
   smollm3: llama,
   qwen2: unpermuted,
   qwen3: { ...unpermuted, block: { ...unpermuted.block, ...headNorms } },
+  qwen3moe: { ...unpermuted, block: { ...unpermuted.block, ...headNorms, ...qwenExperts } },
   // Here ffn_up is what Hugging Face calls gate_up_proj: the rows of gate, then those of up.
   phi3: {
     ...unpermuted,
@@ -96,6 +119,11 @@ const families: Readonly<Record<string, GgufFamily>> = {
 
 const familyOf = (architecture: string): GgufFamily | null =>
   Object.hasOwn(families, architecture) ? families[architecture]! : null
+
+/** Hugging Face's name of a family, where GGUF calls it something else. */
+export function ggufModelType(architecture: string, nExperts: number): string {
+  return (nExperts > 0 ? familyOf(architecture)?.withExperts : undefined) ?? architecture
+}
 
 /** Null where the architecture is not in the table. */
 export function ggufConventions(architecture: string): Conventions | null {

@@ -13,7 +13,7 @@ import type {
 import { exists, OpenFile, quoteForPeople, throwIfAborted, Turn } from './file.js'
 import { samplingDefaults } from './generation.js'
 import { readGgufHeader, type GgufEntry, type GgufHeader, type GgufTypeName } from './gguf-header.js'
-import { canonicalName, ggufConventions } from './gguf-names.js'
+import { canonicalName, ggufConventions, ggufModelType } from './gguf-names.js'
 
 interface Shard extends GgufHeader {
   readonly file: CheckpointFile
@@ -37,7 +37,7 @@ export async function openGguf(path: string, signal?: AbortSignal): Promise<Chec
     path,
     name: first.string('general.name') ?? basename(path),
     files: shards.map(({ file }) => file),
-    modelType: architecture,
+    modelType: ggufModelType(architecture, first.integer(`${architecture}.expert_count`) ?? 0),
     config: { from: 'gguf', path: first.path, metadata: valuesOf(first.entries) },
     conventions: ggufConventions(architecture),
     tensors: await nameTensors(shards, architecture, signal),

@@ -24,7 +24,9 @@ const conventions: Readonly<Record<string, ModelTypeConventions>> = {
   llama: { ropePairing: 'half' },
   mistral: { ropePairing: 'half' },
   qwen2: { ropePairing: 'half' },
+  mixtral: { ropePairing: 'half' },
   qwen3: { ropePairing: 'half' },
+  qwen3_moe: { ropePairing: 'half' },
   phi3: { ropePairing: 'half' },
   smollm3: { ropePairing: 'half' },
   // Checkpoints of GPT2Model alone lack the first word of every name. Its Conv1D is a linear with the matrix the other way.

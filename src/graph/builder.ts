@@ -4,7 +4,7 @@
  */
 import type { Checkpoint, TensorInfo } from '../formats/checkpoint.js'
 import { InfernodeError } from '../errors.js'
-import { rowBytes, tensorTypes } from '../tensor-types.js'
+import { rowBytes, type TensorTypeName, tensorTypes } from '../tensor-types.js'
 import type { Graph, GraphStep, Value } from './graph.js'
 import { inferShapes, opRow, type OpName, type Rows } from './ops.js'
 import type { FileWeight, Operands, PlanWeight } from './plan.js'
@@ -17,7 +17,9 @@ export interface Rope {
   readonly name: string
   /** Radians per position of each rotated pair, f32 values; at most headDim / 2 of them. */
   readonly frequencies: readonly number[]
-  /** Multiplies cos and sin: YaRN's attention factor, else 1. */
+  /** Those of texts that may become longer than `shortLength` positions (LongRoPE). */
+  readonly long?: { readonly frequencies: readonly number[]; readonly shortLength: number }
+  /** Multiplies cos and sin: the attention factor of YaRN and LongRoPE, else 1. */
   readonly scale: number
   readonly pairing: 'half' | 'interleaved'
   readonly headDim: number
@@ -38,6 +40,16 @@ export interface AttentionOptions {
   readonly scale?: number
   /** Scores become softcap · tanh(score / softcap). Default 0: they stay as they are. */
   readonly softcap?: number
+}
+
+/** The shape of a mixture, and the stems of its matrices' names. */
+export interface Experts {
+  readonly nExperts: number
+  /** Rows of gate and up. */
+  readonly ffnDim: number
+  readonly gate: string
+  readonly up: string
+  readonly down: string
 }
 
 /** true: the bias must be there. 'optional': it is used where the checkpoint has one (GGUF has no field that says so). */
@@ -185,6 +197,23 @@ export class GraphBuilder {
     return this.#step('softcap', 'softcap', { x: x.id }, {}, { cap })
   }
 
+  /** The `active` best of the experts that x [T, E] scores, and their weights: [T, 2·active], which `experts` reads. */
+  route(x: Value, active: number, gating: 'softmax' | 'softmaxOfChosen'): Value {
+    return this.#step('route', 'route', { x: x.id }, {}, { active, gating })
+  }
+
+  /**
+   * Σ weight · down[e] · (silu(gate[e] · x) · up[e] · x) over the experts e chosen for each token: [T, D]. Matrices are
+   * `<name>.<stem>.weight` [E, out, in], or `<name>.<e>.<stem>.weight` one by one.
+   */
+  experts(name: string, x: Value, routing: Value, { nExperts, ffnDim, gate, up, down }: Experts): Value {
+    const stack = (stem: string, out: number, from: number) => this.#stack(name, stem, [nExperts, out, from])
+    const inner = { gate: stack(gate, ffnDim, x.width), up: stack(up, ffnDim, x.width) }
+    const hidden = this.#step('expertsSwiglu', `${name}.{${gate},${up}}`, { x: [x.id], routing: routing.id }, inner)
+    const outer = { down: stack(down, x.width, ffnDim) }
+    return this.#step('expertsSum', `${name}.${down}`, { x: [hidden.id], routing: routing.id }, outer)
+  }
+
   scale(x: Value, factor: number): Value {
     return this.#step('scale', 'scale', { x: x.id }, {}, { factor })
   }
@@ -246,13 +275,54 @@ export class GraphBuilder {
     const { ropeTables, weights } = this.#drawing
     let table = ropeTables.get(rope)
     if (!table) {
-      const data = rope.frequencies.map(Math.fround)
-      weights.push({ name: rope.name, type: 'f32', shape: [data.length], data })
+      const constant = (name: string, values: readonly number[]) => {
+        const data = values.map(Math.fround)
+        return weights.push({ name, type: 'f32', shape: [data.length], data }) - 1
+      }
+      const frequencies = {
+        frequencies: constant(rope.name, rope.frequencies),
+        ...(rope.long && { longFrequencies: constant(`${rope.name}.long`, rope.long.frequencies) }),
+      }
       const top = new GraphBuilder(this.#drawing.checkpoint, {}, { drawing: this.#drawing, prefix: '' })
-      table = top.#step('ropeTable', rope.name, {}, { frequencies: weights.length - 1 }, { scale: rope.scale })
+      const attributes = { scale: rope.scale, shortLength: rope.long?.shortLength ?? 0 }
+      table = top.#step('ropeTable', rope.name, {}, frequencies, attributes)
       ropeTables.set(rope, table)
     }
     return table
+  }
+
+  /** The matrices of all experts as one weight, wherever they are. */
+  #stack(name: string, stem: string, shape: readonly [number, number, number]): number {
+    const { checkpoint, weights } = this.#drawing
+    if (checkpoint.tensors.has(`${this.#prefix}${name}.${stem}.weight`)) return this.#tensor(`${name}.${stem}.weight`, shape)
+    const [nExperts, ...each] = shape
+    const parts: [number, number][] = []
+    const types = new Set<TensorTypeName>()
+    let first: FileWeight | undefined
+    for (let e = 0; e < nExperts; e++) {
+      const tensor = this.#find(`${name}.${e}.${stem}.weight`, each)
+      const one = placed(tensor, checkpoint)
+      first ??= one
+      types.add(one.type)
+      if (types.size > 1 || one.storedColumns !== undefined) {
+        throw new InfernodeError('TENSOR_TYPE_UNSUPPORTED', tensor.name, checkpoint.path, one.type)
+      }
+      parts.push([one.file, one.offset])
+    }
+    weights.push({ ...first!, name: `${this.#prefix}${name}.*.${stem}.weight`, shape, parts })
+    return weights.length - 1
+  }
+
+  /** The tensor, after a check of its shape. */
+  #find(name: string, shape: readonly number[]): TensorInfo {
+    const { checkpoint } = this.#drawing
+    const full = this.#prefix + name
+    const tensor = checkpoint.tensors.get(full)
+    if (!tensor) throw new InfernodeError('TENSOR_MISSING', full, checkpoint.path, nearestName(full, checkpoint.tensors.keys()))
+    if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
+      throw new InfernodeError('TENSOR_SHAPE', full, checkpoint.path, shape.join(', '), tensor.shape.join(', '))
+    }
+    return tensor
   }
 
   /** Checks the whole tensor, and places the rows that are asked for. Rows keep the tensor's name: it is what is read. */
@@ -261,12 +331,7 @@ export class GraphBuilder {
     const full = this.#prefix + name
     const key = rows ? `${full}[${rows.from}+${part[0]!}]` : full
     const known = weightIds.get(key)
-    const shape = rows ? [rows.of, ...part.slice(1)] : part
-    const tensor = checkpoint.tensors.get(full)
-    if (!tensor) throw new InfernodeError('TENSOR_MISSING', full, checkpoint.path, nearestName(full, checkpoint.tensors.keys()))
-    if (tensor.shape.length !== shape.length || tensor.shape.some((n, i) => n !== shape[i])) {
-      throw new InfernodeError('TENSOR_SHAPE', full, checkpoint.path, shape.join(', '), tensor.shape.join(', '))
-    }
+    const tensor = this.#find(name, rows ? [rows.of, ...part.slice(1)] : part)
     if (known !== undefined) return known
     if (rows && rows.from + part[0]! > rows.of) {
       throw new InfernodeError('SHAPE_MISMATCH', full, 'rows', `at most ${rows.of}`, `${rows.from} + ${part[0]!}`)
@@ -284,12 +349,23 @@ export class GraphBuilder {
  * What a graph or plan leaves unread: `inspect` lists it. Rotary factors are read while the graph is built, and are not in
  * the list.
  */
-export function unusedTensors(
-  checkpoint: Checkpoint,
-  graph: { readonly weights: readonly { readonly name: string }[] },
-): string[] {
-  const used = new Set(graph.weights.map((weight) => weight.name))
-  return [...checkpoint.tensors.keys()].filter((name) => !used.has(name) && name !== 'rope_freqs.weight')
+export function unusedTensors(checkpoint: Checkpoint, graph: { readonly weights: readonly PlanWeight[] }): string[] {
+  const used = usedNames(graph)
+  return [...checkpoint.tensors.keys()].filter((name) => !used.has(name) && !ropeFactorNames.includes(name))
+}
+
+/** Under which names GGUF keeps rotary factors (src/architectures/rope.ts reads them). */
+export const ropeFactorNames: readonly string[] = [
+  'rope_freqs.weight',
+  'rope_factors_long.weight',
+  'rope_factors_short.weight',
+]
+
+/** The tensors that a graph reads: a stack of experts is many. */
+function usedNames({ weights }: { readonly weights: readonly PlanWeight[] }): Set<string> {
+  const namesOf = (weight: PlanWeight) =>
+    'parts' in weight && weight.parts ? weight.parts.map((_, e) => weight.name.replace('*', String(e))) : [weight.name]
+  return new Set(weights.flatMap(namesOf))
 }
 
 /** Old checkpoints store what is computed from the config anyway, GPT-2's even the causal mask. */
@@ -300,12 +376,9 @@ const harmless = /\.(rotary_emb\.inv_freq|attn_rot_embd\.weight)$|^transformer\.
  * a layer that the graph has, or the bias of a matrix that it reads. Others (a second head, layers beyond the config's) may
  * stay unread.
  */
-export function refuseOverlooked(
-  checkpoint: Checkpoint,
-  graph: { readonly weights: readonly { readonly name: string }[] },
-): void {
+export function refuseOverlooked(checkpoint: Checkpoint, graph: { readonly weights: readonly PlanWeight[] }): void {
   const layerOf = (name: string) => /^(?:model\.layers|transformer\.h|blk)\.(\d+)\./.exec(name)?.[1]
-  const used = new Set(graph.weights.map((weight) => weight.name))
+  const used = usedNames(graph)
   const layers = new Set([...used].map(layerOf).filter((layer) => layer !== undefined))
   for (const name of unusedTensors(checkpoint, graph)) {
     const layer = layerOf(name)

@@ -100,7 +100,7 @@ export function checkGraph(graph: Graph): void {
     for (const [name, operand] of Object.entries(step.inputs)) {
       for (const id of listOf(operand)) {
         if (!written.has(id)) throw defect(`${name} is read before it is written`)
-        if (graph.values[id]!.type !== 'f32' && step.op !== 'linear') throw defect(`${name} is ${graph.values[id]!.type}`)
+        if (graph.values[id]!.type !== 'f32' && row.inputs[name] !== 'list') throw defect(`${name} is ${graph.values[id]!.type}`)
       }
     }
     const shapes = inferShapes(step, graph.values, graph.weights)

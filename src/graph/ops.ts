@@ -97,6 +97,7 @@ function op<
 }
 
 const epilogue = { name: 'Epilogue', words: ['none', 'add', 'swiglu', 'geglu'] } as const
+const gating = { name: 'Gating', words: ['softmax', 'softmaxOfChosen'] } as const
 const pairing = { name: 'Pairing', words: ['half', 'interleaved'] } as const
 
 export const ops = {
@@ -219,14 +220,16 @@ export const ops = {
   ropeTable: op({
     doc: [
       'out[t, :] = scale · (cos(p·f_0), …, cos(p·f_{n-1}), sin(p·f_0), …, sin(p·f_{n-1})),',
-      'p the position of token t, f the n frequencies.',
+      'p the position of token t, f the n frequencies. Where longFrequencies are given, they hold for all tokens of a sequence',
+      'that may become longer than shortLength. arXiv:2402.13753 §3.',
       'arXiv:2104.09864 §3.2; scale is the attention factor of arXiv:2309.00071 §3.4, else 1.',
     ],
-    weights: { frequencies: 'one' },
+    weights: { frequencies: 'one', longFrequencies: 'optional' },
     outputs: { out: 'one' },
-    attributes: { scale: 'f32' },
-    infer({ frequencies }) {
+    attributes: { scale: 'f32', shortLength: 'u32' },
+    infer({ frequencies, longFrequencies }) {
       expectRank('ropeTable', 'frequencies', frequencies, 1)
+      if (longFrequencies) expectShape('ropeTable', 'longFrequencies', longFrequencies, frequencies)
       return { out: { rows: 'tokens', width: 2 * frequencies[0]! } }
     },
   }),
@@ -245,6 +248,52 @@ export const ops = {
       if (x.width % headDim !== 0) throw shapeMismatch('rope', 'x', `T, n·${headDim}`, `T, ${x.width}`)
       if (table.width > headDim) throw shapeMismatch('rope', 'table', `T, at most ${headDim}`, `T, ${table.width}`)
       return { out: x }
+    },
+  }),
+
+  route: op({
+    doc: [
+      'Of x [T, E], scores of experts: out[t, :] = the numbers of the `active` best ones, best first, then their weights.',
+      'Equal scores: the lower number first. Weights: the softmax over all scores, or over the chosen ones. arXiv:2401.04088 §2.1.',
+    ],
+    inputs: { x: 'one' },
+    outputs: { out: 'one' },
+    attributes: { active: 'u32', gating },
+    infer({ x, active }) {
+      if (active < 1 || active > x.width) throw shapeMismatch('route', 'x', `T, at least ${active}`, `T, ${x.width}`)
+      return { out: { rows: x.rows, width: 2 * active } }
+    },
+  }),
+
+  expertsSwiglu: op({
+    doc: [
+      'out[t, r·F …] = silu(x · gate[e]ᵀ) · (x · up[e]ᵀ), e the r-th expert that routing has for token t; F rows of gate[e].',
+      'gate and up are [E, F, D]; only chosen experts are read. x lists one value per activation type that the weights read.',
+    ],
+    inputs: { x: 'list', routing: 'one' },
+    weights: { gate: 'one', up: 'one' },
+    outputs: { out: 'one' },
+    infer({ x, routing, gate, up }) {
+      expectRank('expertsSwiglu', 'gate', gate, 3)
+      expectShape('expertsSwiglu', 'up', up, gate)
+      for (const one of x) expectRows('expertsSwiglu', 'x', one, { rows: routing.rows, width: gate[2]! })
+      return { out: { rows: routing.rows, width: activeOf('expertsSwiglu', routing) * gate[1]! } }
+    },
+  }),
+
+  expertsSum: op({
+    doc: [
+      "out[t] = Σ_r weight_r · (x[t, r·F …] · down[e_r]ᵀ), weights and experts those that routing has for token t.",
+      'down is [E, D, F]. Added in ascending number of the expert: acc = fma(weight, product, acc), from 0.',
+    ],
+    inputs: { x: 'list', routing: 'one' },
+    weights: { down: 'one' },
+    outputs: { out: 'one' },
+    infer({ x, routing, down }) {
+      expectRank('expertsSum', 'down', down, 3)
+      const width = activeOf('expertsSum', routing) * down[2]!
+      for (const one of x) expectRows('expertsSum', 'x', one, { rows: routing.rows, width })
+      return { out: { rows: routing.rows, width: down[1]! } }
     },
   }),
 
@@ -433,6 +482,12 @@ function gatedBy(activation: 'silu' | 'geluTanh', step: GraphStep, d: Decomposer
     simple(activation, step.label, { x: step.inputs.gate! }, activated),
     simple('mul', step.label, { a: activated, b: step.inputs.up! }, step.outputs.out!),
   ]
+}
+
+/** How many experts a routing has for a token. */
+function activeOf(op: string, routing: Rows): number {
+  if (routing.width % 2 !== 0) throw shapeMismatch(op, 'routing', 'T, 2·active', `T, ${routing.width}`)
+  return routing.width / 2
 }
 
 function shapeMismatch(op: string, operand: string, expected: string, received: string) {

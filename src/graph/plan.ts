@@ -8,7 +8,10 @@ export type RowsOf = 'tokens' | 'outputs'
 export interface FileWeight {
   readonly name: string
   readonly type: TensorTypeName
-  /** Row-major. One dimension: a vector, converted to f32 when loaded (plus `add`). Two: [rows, cols], used in place. */
+  /**
+   * Row-major. One dimension: a vector, converted to f32 when loaded (plus `add`). Two: [rows, cols], used in place. Three: the
+   * experts of a mixture, [experts, rows, cols], used in place.
+   */
   readonly shape: readonly number[]
   /** Index into `files`. */
   readonly file: number
@@ -21,6 +24,8 @@ export interface FileWeight {
    * behind `offset`. Such a matrix is copied when it is loaded (plain types only).
    */
   readonly storedColumns?: number
+  /** [file, offset] of each expert, where they do not stand one after another; `name` has a * for their number. */
+  readonly parts?: readonly (readonly [file: number, offset: number])[]
 }
 
 /** A small f32 vector that the plan carries itself (rotary frequencies). */

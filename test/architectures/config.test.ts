@@ -121,7 +121,7 @@ describe('architectures', () => {
   })
   it('names what is known when it meets something else', () => {
     const strange = madeOf({}, { modelType: 'mamba9' })
-    expect(() => findArchitecture(strange)).toThrow(/"mamba9".*gemma3, gemma3_text, gpt2, llama, mistral, phi3, qwen2/)
+    expect(() => findArchitecture(strange)).toThrow(/"mamba9".*gemma3, gemma3_text, gpt2, llama, mistral, mixtral, phi3, qwen2/)
     expect(() => findArchitecture(strange)).toThrow(expect.objectContaining({ code: 'ARCHITECTURE_UNKNOWN' }))
   })
   it('gives mistral a window in every layer', async () => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { findArchitecture } from '../../src/architectures/index.js'
 import type { Checkpoint, GgufValue } from '../../src/formats/checkpoint.js'
 import { compilePlan } from '../../src/graph/compile.js'
+import type { Rope } from '../../src/graph/builder.js'
 import { llamaTensors, madeGguf, madeLlama } from '../support/made-checkpoints.js'
 
 const invalid = (field: string) => expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(field) })
@@ -74,18 +75,39 @@ describe('phi3', () => {
     expect(await readConfig(ggufOf('phi3', without))).toMatchObject({ window: 0 })
     expect(await readConfig(ggufOf('phi3'))).toMatchObject({ window: 0 })
   })
-  it('does not guess at LongRoPE or partial rotation', async () => {
-    for (const type of ['longrope', 'su']) {
-      const rope_scaling = { type, long_factor: [1], short_factor: [1] }
-      await expect(read('phi3', { rope_scaling })).rejects.toThrow(unsupported('rope_scaling.type'))
+  it('reads LongRoPE under both of its names, with the lengths beside the scaling or inside it', async () => {
+    const factors = { long_factor: Array.from({ length: 8 }, (_, i) => 2 + i), short_factor: Array.from({ length: 8 }, () => 1.5) }
+    const scale = Math.fround(Math.sqrt(1 + Math.log(8) / Math.log(16)))
+    const lengths = { original_max_position_embeddings: 16 }
+    for (const config of [
+      { rope_scaling: { type: 'longrope', ...factors }, ...lengths },
+      { rope_scaling: { type: 'su', ...factors }, ...lengths },
+      { rope_parameters: { rope_type: 'longrope', rope_theta: 10000, ...factors, ...lengths } },
+    ]) {
+      const { rope } = (await read('phi3', config)) as { rope: Rope }
+      expect(rope).toMatchObject({ scale, long: { shortLength: 16 } })
+      expect(rope.frequencies[0]).toBe(Math.fround(1 / 1.5))
+      expect(rope.long!.frequencies[7]).toBe(Math.fround(10000 ** (-14 / 16) / 9))
     }
+    const given = { type: 'longrope', ...factors, attention_factor: 1.25 }
+    expect(await read('phi3', { rope_scaling: given, ...lengths })).toMatchObject({ rope: { scale: 1.25 } })
+  })
+  it('rejects LongRoPE with factors that are none, too few or no list', async () => {
+    const eight = Array.from({ length: 8 }, () => 1)
+    for (const [field, list] of [['long_factor', [1]], ['short_factor', []], ['long_factor', undefined], ['short_factor', 'x'],
+      ['long_factor', [...eight.slice(1), 0]], ['short_factor', [...eight.slice(1), NaN]]] as const) {
+      const rope_scaling = { type: 'longrope', long_factor: eight, short_factor: eight, [field]: list }
+      await expect(read('phi3', { rope_scaling, original_max_position_embeddings: 16 })).rejects.toThrow(invalid(field))
+    }
+  })
+  it('does not guess at partial rotation', async () => {
     await expect(read('phi3', { partial_rotary_factor: 0.75 })).rejects.toThrow(unsupported('partial_rotary_factor'))
   })
-  it('does not guess at LongRoPE of GGUF, by its tensors or its factor', async () => {
+  it('does not guess at LongRoPE of GGUF that lacks a part', async () => {
     const made = ggufOf('phi3')
     const factors = madeGguf({}, { 'rope_factors_long.weight': ['f32', [8]], ...llamaTensors() })
     const refused = readConfig({ ...made, tensors: factors.tensors })
-    await expect(refused).rejects.toThrow(unsupported('rope_factors_long.weight'))
+    await expect(refused).rejects.toThrow(expect.objectContaining({ code: 'TENSOR_MISSING' }))
     const scaled = readConfig(ggufOf('phi3', { 'rope.scaling.attn_factor': 1.19 }))
     await expect(scaled).rejects.toThrow(unsupported('phi3.rope.scaling.attn_factor'))
   })
@@ -150,5 +172,76 @@ describe('smollm3', () => {
     await expect(read('smollm3', { use_sliding_window: true })).rejects.toThrow(unsupported('use_sliding_window'))
     const layer_types = Array.from({ length: 4 }, () => 'sliding_attention')
     await expect(read('smollm3', { layer_types })).rejects.toThrow(unsupported('layer_types'))
+  })
+})
+
+describe('gemma2', () => {
+  it('has a window in every other layer, from the first on, or where layer_types says', async () => {
+    const silent = { hidden_act: undefined, head_dim: undefined }
+    expect(await read('gemma2', silent)).toMatchObject({ headDim: 256, windows: [4096, 0, 4096, 0], tiedEmbeddings: true })
+    expect(await read('gemma2', { ...silent, sliding_window: 8 })).toMatchObject({ windows: [8, 0, 8, 0] })
+    const layer_types = ['full_attention', 'full_attention', 'sliding_attention', 'full_attention']
+    expect(await read('gemma2', { ...silent, sliding_window: 8, layer_types })).toMatchObject({ windows: [0, 0, 8, 0] })
+  })
+  it('has the published caps where nothing is said, and none where they are null', async () => {
+    const silent = { hidden_act: undefined }
+    expect(await read('gemma2', silent)).toMatchObject({ attentionSoftcap: 50, logitSoftcap: 30, attentionScale: 1 / 16 })
+    const none = { attn_logit_softcapping: null, final_logit_softcapping: null, query_pre_attn_scalar: 144 }
+    expect(await read('gemma2', { ...silent, ...none })).toMatchObject({ attentionSoftcap: 0, logitSoftcap: 0, attentionScale: 1 / 12 })
+    await expect(read('gemma2', { ...silent, attn_logit_softcapping: -1 })).rejects.toThrow(invalid('attn_logit_softcapping'))
+  })
+  it('has windows and caps of its own in GGUF', async () => {
+    expect(await readConfig(ggufOf('gemma2', { 'attn_logit_softcapping': 20, 'attention.sliding_window': 8 }))).toMatchObject({
+      attentionSoftcap: 20,
+      logitSoftcap: 30,
+      windows: [8, 0],
+    })
+  })
+})
+
+describe('gpt2', () => {
+  const config = {
+    ...Object.fromEntries(['hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads'].map((key) => [key, undefined])),
+    ...{ max_position_embeddings: undefined, tie_word_embeddings: undefined, hidden_act: undefined },
+    ...{ n_embd: 64, n_head: 4, n_layer: 3, n_positions: 128 },
+  }
+  it('reads its own names and those of other families', async () => {
+    const expected = { dim: 64, nHeads: 4, nLayers: 3, contextLength: 128, ffnDim: 256, normEps: 1e-5, tiedEmbeddings: true }
+    expect(await read('gpt2', config)).toMatchObject({ ...expected, activation: 'geluTanh', attentionScales: [0.25, 0.25, 0.25] })
+    expect(await read('gpt2', { ...config, n_inner: null })).toMatchObject({ ffnDim: 256 })
+    expect(await read('gpt2', { ...config, n_inner: 96, n_layer: undefined, num_hidden_layers: 2 })).toMatchObject({ ffnDim: 96, nLayers: 2 })
+  })
+  it('scales scores as its flags say', async () => {
+    expect(await read('gpt2', { ...config, scale_attn_weights: false })).toMatchObject({ attentionScales: [1, 1, 1] })
+    const byLayer = await read('gpt2', { ...config, scale_attn_by_inverse_layer_idx: true })
+    expect(byLayer).toMatchObject({ attentionScales: [0.25, 0.125, 0.25 / 3] })
+  })
+  it('knows the exact form of gelu from the other, and no other activation', async () => {
+    expect(await read('gpt2', { ...config, activation_function: 'gelu' })).toMatchObject({ activation: 'gelu' })
+    await expect(read('gpt2', { ...config, activation_function: 'relu' })).rejects.toThrow(unsupported('activation_function'))
+    await expect(read('gpt2', { ...config, n_head: 5 })).rejects.toThrow(invalid('n_head'))
+  })
+})
+
+describe('mixtures of experts', () => {
+  it('read how many experts there are and how many of them are chosen, by both names', async () => {
+    expect(await read('mixtral')).toMatchObject({ nExperts: 8, nActiveExperts: 2 })
+    expect(await read('qwen3_moe')).toMatchObject({ nExperts: 128, nActiveExperts: 8, expertFfnDim: 768, gating: 'softmax' })
+    const sizes = { num_experts_per_tok: 3, norm_topk_prob: true }
+    expect(await read('qwen3_moe', { num_experts: 9, ...sizes })).toMatchObject({ nExperts: 9, nActiveExperts: 3, gating: 'softmaxOfChosen' })
+    expect(await read('qwen3_moe', { num_local_experts: 9, ...sizes })).toMatchObject({ nExperts: 9 })
+    const experts = { expert_count: 4, expert_used_count: 2, expert_feed_forward_length: 24 }
+    expect(await readConfig(ggufOf('qwen3moe', experts))).toMatchObject({ nExperts: 4, nActiveExperts: 2, sparse: [false, false] })
+  })
+  it('reject more chosen ones than there are, and a family that has none', async () => {
+    await expect(read('mixtral', { num_local_experts: 2, num_experts_per_tok: 3 })).rejects.toThrow(invalid('num_experts_per_tok'))
+    await expect(read('mixtral', { num_local_experts: 0 })).rejects.toThrow(invalid('num_local_experts'))
+    await expect(readConfig(ggufOf('qwen3', { expert_count: 4 }))).rejects.toThrow(unsupported('qwen3.expert_count'))
+  })
+  it('qwen3_moe has experts in every layer, in some, and in none that is listed', async () => {
+    expect(await read('qwen3_moe')).toMatchObject({ sparse: [true, true, true, true] })
+    expect(await read('qwen3_moe', { decoder_sparse_step: 2 })).toMatchObject({ sparse: [false, true, false, true] })
+    expect(await read('qwen3_moe', { mlp_only_layers: [0, 2] })).toMatchObject({ sparse: [false, true, false, true] })
+    await expect(read('qwen3_moe', { mlp_only_layers: 'none' })).rejects.toThrow(invalid('mlp_only_layers'))
   })
 })

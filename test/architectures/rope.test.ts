@@ -64,7 +64,6 @@ describe('readRopeScaling', () => {
   })
   const strange: Record<string, unknown>[] = [
     { rope_type: 'dynamic', factor: 2 },
-    { rope_type: 'longrope' },
     { rope_type: 7 },
     { rope_type: 'yarn', factor: 2, mscale: 1 },
     { rope_type: 'yarn', factor: 2, truncate: false },
@@ -75,6 +74,7 @@ describe('readRopeScaling', () => {
   const wrong: unknown[] = [
     'linear',
     { rope_type: 'linear' },
+    { rope_type: 'longrope' },
     { rope_type: 'linear', factor: 0 },
     { rope_type: 'llama3', factor: 8, low_freq_factor: 4, high_freq_factor: 1, original_max_position_embeddings: 64 },
     { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4 },

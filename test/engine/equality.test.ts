@@ -12,6 +12,10 @@ const checkpoints = {
   'a GGUF file': fixture('gguf/llama/model.gguf'),
   'mixed quantizations': fixture('gguf/llama_mixed_quants/model.gguf'),
   'sliding windows': fixture('gguf/gemma3_text/model.gguf'),
+  'layer norms and learned positions': fixture('gpt2'),
+  'soft caps': fixture('gguf/gemma2/model.gguf'),
+  'experts one by one': fixture('mixtral'),
+  'stacked experts': fixture('gguf/qwen3_moe/model.gguf'),
   'the embedded model': embeddedModel,
 }
 

@@ -115,6 +115,28 @@ function aimed(plan: Plan): string[] {
     changed((p) => steps('attention')(p).forEach((s: any) => (s.attributes.window = 2 ** 32 - 1))),
     changed((p) => steps('rope')(p).forEach((s: any) => (s.attributes.headDim = 2 ** 31))),
     changed((p) => steps('rope')(p).forEach((s: any) => (s.attributes.headDim = 1))),
+    changed((p) => steps('route')(p).forEach((s: any) => (s.attributes.active = 0))),
+    changed((p) => steps('route')(p).forEach((s: any) => (s.attributes.active = 2 ** 32 - 1))),
+    // The choice of experts is whatever another op left there: numbers that are none, or no numbers at all.
+    ...['expertsSwiglu', 'expertsSum'].flatMap((op) => [
+      changed((p) =>
+        steps(op)(p).forEach((s: any) => {
+          const { width } = p.values[s.inputs.routing]
+          s.inputs.routing = p.values.findIndex((v: any) => v.width === width && v.rows === 'tokens' && v.type === 'f32')
+        }),
+      ),
+      changed((p) => steps(op)(p).forEach((s: any) => (p.values[s.outputs.out].offset = p.values[s.inputs.routing].offset))),
+      changed((p) => (p.steps = p.steps.filter((s: any) => s.op !== 'route'))),
+      changed((p) => steps(op)(p).forEach((s: any) => (p.values[s.inputs.routing].width = 2 ** 20))),
+    ]),
+    changed((p) => p.weights.forEach((w: any) => w.parts?.forEach((part: any) => (part[1] = p.files[0].bytes - 1)))),
+    changed((p) => p.weights.forEach((w: any) => w.parts?.forEach((part: any) => (part[1] = -1)))),
+    changed((p) => p.weights.forEach((w: any) => w.parts?.forEach((part: any) => (part[0] = 1)))),
+    changed((p) => p.weights.forEach((w: any) => w.parts?.pop())),
+    changed((p) => p.weights.forEach((w: any) => delete w.parts)),
+    changed((p) => p.weights.forEach((w: any) => w.parts && (w.shape = [2 ** 28, 2 ** 28, 2 ** 28]))),
+    changed((p) => p.weights.forEach((w: any) => (w.storedColumns = 2 ** 28))),
+    changed((p) => p.weights.forEach((w: any) => (w.storedColumns = 1))),
     changed((p) => (p.steps = p.steps.filter((s: any) => s.op !== 'kv_write'))),
     changed((p) => (p.steps = p.steps.toReversed?.() ?? [...p.steps].reverse())),
     changed((p) => (p.steps = Array.from({ length: 300 }, () => p.steps[0]).concat(p.steps))),
@@ -139,6 +161,8 @@ const cases = {
   'f32 weights': fixture('llama'),
   'quantized weights': fixture('gguf/llama_mixed_quants/model.gguf'),
   'sliding windows': fixture('gguf/gemma3_text/model.gguf'),
+  'experts': fixture('mixtral'),
+  'matrices stored the other way': fixture('gpt2'),
 }
 
 describe.each(Object.entries(cases))('a damaged plan with %s', (name, path) => {

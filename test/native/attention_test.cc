@@ -136,7 +136,7 @@ void step(const KernelTable& kernels, Cache& cache, std::vector<Sequence>& seque
   batch.n_threads = n_threads;
   execute(kernels.kv_write, {k.rows(), v.rows(), Cache::kLayer}, batch, pieces);
   const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
-  execute(kernels.attention, {q.rows(), out.rows(), Cache::kLayer, static_cast<uint32_t>(c.head_dim), scale, c.window}, batch,
+  execute(kernels.attention, {q.rows(), out.rows(), Cache::kLayer, static_cast<uint32_t>(c.head_dim), scale, c.window, 0}, batch,
           pieces);
   REQUIRE(cache.pool.guard_intact());
   REQUIRE(out.bytes.guard_intact());

@@ -202,7 +202,7 @@ TEST_CASE("ropeTable holds cosines and sines of exact angles up to position 1,00
       Batch batch;
       batch.positions = positions.data();
       batch.n_tokens = positions.size();
-      execute(kernels.rope_table, {vector_weight(frequencies), out.rows(), 1.0f}, batch, 2);
+      execute(kernels.rope_table, {vector_weight(frequencies), {}, out.rows(), 1.0f, 0}, batch, 2);
       double worst = 0;
       for (size_t t = 0; t < positions.size(); t++)
         for (size_t i = 0; i < n; i++) {
@@ -217,7 +217,7 @@ TEST_CASE("ropeTable holds cosines and sines of exact angles up to position 1,00
       CHECK(worst <= 0.501);
       same.check(out);
       Matrix scaled(positions.size(), 2 * n);
-      execute(kernels.rope_table, {vector_weight(frequencies), scaled.rows(), 1.25f}, batch);
+      execute(kernels.rope_table, {vector_weight(frequencies), {}, scaled.rows(), 1.25f, 0}, batch);
       CHECK(scaled.f32(3)[0] == doctest::Approx(1.25 * std::cos(3.0)));
       CHECK(out.bytes.guard_intact());
     }

@@ -19,6 +19,8 @@ const gguf = [
   'gguf/gemma2',
   'gguf/gemma3_text',
   'gguf/gpt2',
+  'gguf/llama_moe',
+  'gguf/qwen3_moe',
 ]
 
 const temporary: string[] = []
@@ -63,10 +65,21 @@ describe('golden reference', () => {
   }
 })
 
+describe('golden reference: LongRoPE', () => {
+  const golden = readGolden('phi3_longrope')
+  it.skipIf(!golden)('phi3_longrope turns a text within the original context as a short one, in both styles of config', async () => {
+    const tokens = [...golden!.tensors.get('short.input_ids')!.data]
+    for (const folder of [golden!.folder, olderConfig(golden!.folder)]) {
+      const logits = runPlan(await compilePlan(await openCheckpoint(folder)), { tokens }).get('logits')!.data
+      const expected = golden!.tensors.get('short.logits')!.data
+      expect(largestDifference(logits, expected)).toBeLessThanOrEqual(golden!.tolerance.logits!.atol)
+    }
+  })
+})
+
 describe('golden reference: refused', () => {
   for (const [name, type] of [
     ['llama_rope_dynamic', 'dynamic'],
-    ['phi3_longrope', 'longrope'],
   ] as const) {
     const golden = readGolden(name)
     it.skipIf(!golden)(`${name} is refused by the name of its field, in both styles of config`, async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/formats/index.js'
 import { compilePlan } from '../../src/graph/compile.js'
-import { value, writeGguf } from '../support/gguf-writer.js'
+import { type GgufWriterValue, value, writeGguf } from '../support/gguf-writer.js'
 import { type Golden, goldenRows, largestDifference, readGolden, readTensors } from '../support/goldens.js'
 import { runPlan } from './run-plan.js'
 
@@ -25,6 +25,8 @@ const stems: Readonly<Record<string, string>> = {
   'mlp.gate_proj': 'ffn_gate',
   'mlp.up_proj': 'ffn_up',
   'mlp.down_proj': 'ffn_down',
+  'self_attn.qkv_proj': 'attn_qkv',
+  'mlp.gate_up_proj': 'ffn_up',
 }
 
 function ggufName(name: string): string {
@@ -46,9 +48,13 @@ function interleaveRows(data: Float64Array, [rows, width]: readonly number[], nH
 interface Conversion {
   readonly addToNorms?: number
   readonly interleaved?: boolean
+  /** Further f32 vectors. */
+  readonly vectors?: Readonly<Record<string, readonly number[]>>
+  /** Further metadata, without the architecture's prefix. */
+  readonly metadata?: Readonly<Record<string, GgufWriterValue>>
 }
 
-function convert(golden: Golden, { addToNorms = 0, interleaved = false }: Conversion = {}): string {
+function convert(golden: Golden, { addToNorms = 0, interleaved = false, vectors = {}, metadata: more = {} }: Conversion = {}): string {
   const config = JSON.parse(readFileSync(join(golden.folder, 'config.json'), 'utf8'))
   const name = config.model_type as string
   const heads = { q: config.num_attention_heads as number, k: config.num_key_value_heads as number }
@@ -59,6 +65,9 @@ function convert(golden: Golden, { addToNorms = 0, interleaved = false }: Conver
     if (turned && interleaved) values = interleaveRows(data, shape, heads[turned])
     return { name: ggufName(name), dims: [...shape].reverse(), data: new Uint8Array(Float32Array.from(values).buffer) }
   })
+  for (const [name, values] of Object.entries(vectors)) {
+    tensors.push({ name, dims: [values.length], data: new Uint8Array(Float32Array.from(values).buffer) })
+  }
   const headDim = (config.head_dim ?? config.hidden_size / heads.q) as number
   const count = (key: string, n: number) => [`${name}.${key}`, value('u32', n)] as const
   const metadata = [
@@ -74,6 +83,7 @@ function convert(golden: Golden, { addToNorms = 0, interleaved = false }: Conver
     count('context_length', config.max_position_embeddings),
     [`${name}.attention.layer_norm_rms_epsilon`, value('f32', config.rms_norm_eps)] as const,
     [`${name}.rope.freq_base`, value('f32', config.rope_parameters.rope_theta)] as const,
+    ...Object.entries(more).map(([key, entry]) => [`${name}.${key}`, entry] as const),
   ]
   const path = join(folder, `${name}.gguf`)
   writeFileSync(path, writeGguf({ metadata, tensors }).bytes)
@@ -87,6 +97,24 @@ describe('golden reference: made GGUF', () => {
     for (const row of goldenRows(gemma!)) {
       const logits = runPlan(plan, row).get('logits')!.data
       expect(largestDifference(logits, row.expected('logits'))).toBeLessThanOrEqual(gemma!.tolerance.logits!.atol)
+    }
+  })
+
+  const phi3 = readGolden('phi3_longrope')
+  it.skipIf(!phi3)('phi3_longrope, its factors in tensors, gives the logits of Hugging Face for long and short texts', async () => {
+    const { rope_parameters: rope } = JSON.parse(readFileSync(join(phi3!.folder, 'config.json'), 'utf8'))
+    const path = convert(phi3!, {
+      vectors: { 'rope_factors_long.weight': rope.long_factor, 'rope_factors_short.weight': rope.short_factor },
+      metadata: {
+        'rope.scaling.original_context_length': value('u32', 16),
+        'rope.scaling.attn_factor': value('f32', Math.sqrt(1 + Math.log(36 / 16) / Math.log(16))),
+      },
+    })
+    const plan = await compilePlan(await openCheckpoint(path))
+    const short = { tokens: [...phi3!.tensors.get('short.input_ids')!.data], expected: () => phi3!.tensors.get('short.logits')!.data }
+    for (const row of [...goldenRows(phi3!), short]) {
+      const logits = runPlan(plan, row).get('logits')!.data
+      expect(largestDifference(logits, row.expected('logits'))).toBeLessThanOrEqual(phi3!.tolerance.logits!.atol)
     }
   })
 

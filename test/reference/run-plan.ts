@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs'
 import { type Graph, listOf } from '../../src/graph/graph.js'
 import { opRow } from '../../src/graph/ops.js'
-import type { Plan, PlanStep, PlanValue, PlanWeight } from '../../src/graph/plan.js'
+import type { FileWeight, Plan, PlanStep, PlanValue, PlanWeight } from '../../src/graph/plan.js'
 import { attention } from './attention.js'
 import { add, geglu, gelu, geluTanh, mul, scale, silu, softcap, swiglu } from './elementwise.js'
 import { embedding, outputRows, positionEmbedding } from './gather.js'
 import { linear } from './matmul.js'
+import { expertsSum, expertsSwiglu, route, type Stack } from './moe.js'
 import { map, matrix, type Matrix } from './matrix.js'
 import { layerNorm, rmsNorm } from './norm.js'
 import { bytesOf, decode } from './quant.js'
@@ -16,6 +17,8 @@ export interface RunOptions {
   readonly tokens?: readonly number[]
   /** Rows that the head runs on. Default: all. */
   readonly outputs?: readonly number[]
+  /** Positions that the sequence may come to have. Default: those of the tokens. */
+  readonly longest?: number
   /** Values that the caller feeds, by name. */
   readonly inputs?: Readonly<Record<string, Matrix>>
 }
@@ -25,7 +28,7 @@ type Runnable = (Graph | Plan) & { readonly files: readonly { readonly path: str
 /** Every named output. Throws where a planned value is read after another one took its place. */
 export function runPlan(
   plan: Runnable,
-  { tokens = [], outputs = tokens.map((_, t) => t), inputs = {} }: RunOptions,
+  { tokens = [], outputs = tokens.map((_, t) => t), inputs = {}, longest = tokens.length }: RunOptions,
 ): Map<string, Matrix> {
   const weights = new Weights(plan)
   const arena = new Arena(plan)
@@ -34,11 +37,18 @@ export function runPlan(
   for (const step of plan.steps) {
     const value = (name: string) => arena.read(listOf(step.inputs[name])[0]!)
     const weight = (name: string) => weights.read(listOf(step.weights[name])[0]!)
+    const stack = (name: string) => weights.stack(listOf(step.weights[name])[0]!)
     const attribute = (name: string) => step.attributes[name] as number
     const results = (): Matrix[] => {
       switch (step.op) {
         case 'embedding':
           return [embedding(weight('table'), tokens, attribute('scale'))]
+        case 'route':
+          return [route(value('x'), attribute('active'), String(step.attributes.gating))]
+        case 'expertsSwiglu':
+          return [expertsSwiglu(value('x'), value('routing'), stack('gate'), stack('up'))]
+        case 'expertsSum':
+          return [expertsSum(value('x'), value('routing'), stack('down'))]
         case 'positionEmbedding':
           return [positionEmbedding(weight('table'), tokens.length)]
         case 'linear':
@@ -52,14 +62,11 @@ export function runPlan(
           const normed = layerNorm(value('x'), weight('weight').data, bias, attribute('eps'))
           return listOf(step.outputs.out).map(() => normed)
         }
-        case 'ropeTable':
-          return [
-            ropeTable(
-              tokens.map((_, t) => t),
-              weight('frequencies').data,
-              attribute('scale'),
-            ),
-          ]
+        case 'ropeTable': {
+          const long = step.weights.longFrequencies !== undefined && longest > attribute('shortLength')
+          const positions = tokens.map((_, t) => t)
+          return [ropeTable(positions, weight(long ? 'longFrequencies' : 'frequencies').data, attribute('scale'))]
+        }
         case 'rope':
           return [rope(value('x'), value('table'), attribute('headDim'), String(step.attributes.pairing))]
         case 'kvWrite':
@@ -144,6 +151,18 @@ class Weights {
       this.#decoded.set(id, found)
     }
     return found
+  }
+
+  /** The matrices of a stack, each decoded when first asked for. */
+  stack(id: number): Stack {
+    const weight = this.plan.weights[id] as FileWeight
+    const shape = weight.shape.slice(1)
+    const places = weight.parts ?? Array.from({ length: weight.shape[0]! }, (_, e) => [weight.file, weight.offset + e * bytesOf(weight.type, shape)] as const)
+    const decoded: Matrix[] = []
+    return (e) => {
+      const [file, offset] = places[e]!
+      return (decoded[e] ??= this.#decode({ ...weight, shape, file, offset }))
+    }
   }
 
   #decode(weight: PlanWeight): Matrix {

@@ -20,7 +20,7 @@ export async function withEngine<T>(path: string, run: (engine: NativeEngine, vo
 export async function compareOutputs(golden: Golden, path: string): Promise<void> {
   await withEngine(path, async (engine) => {
     const rows = goldenRows(golden)
-    const batch = rows.map(({ tokens }, sequence) => ({ sequence, tokens: Int32Array.from(tokens) }))
+    const batch = rows.map(({ tokens, longest }, sequence) => ({ sequence, longest, tokens: Int32Array.from(tokens) }))
     const outputs = await callNative(() => engine.evaluate(batch))
     const names = [...golden.tensors.keys()].filter((name) => name === 'logits' || name.startsWith('hidden_states.'))
     expect(Object.keys(outputs)).toEqual(expect.arrayContaining(names))

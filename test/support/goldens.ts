@@ -11,10 +11,13 @@ export const huggingFace = [
   'llama_rope_llama3',
   'llama_rope_yarn',
   'mistral',
+  'mixtral',
   'qwen2',
   'qwen2_sliding',
   'qwen3',
+  'qwen3_moe',
   'phi3',
+  'phi3_longrope',
   'gemma',
   'gemma2',
   'gemma3_text',
@@ -74,6 +77,8 @@ export function readTensors(path: string): Map<string, GoldenTensor> {
 /** One row of a golden batch, without its padding. */
 export interface GoldenRow {
   readonly tokens: readonly number[]
+  /** Tokens of the longest row, for which the whole batch was computed: LongRoPE sees it. */
+  readonly longest: number
   /** [T, width] of a tensor of the golden. */
   expected(name: string): Float64Array
 }
@@ -87,6 +92,7 @@ export function goldenRows({ tensors }: Golden): GoldenRow[] {
     const tokens = [...row].filter((_, t) => !mask || mask[r * length + t] === 1)
     return {
       tokens,
+      longest: length,
       expected(name) {
         const { shape, data } = tensors.get(name)!
         const width = shape[2]!

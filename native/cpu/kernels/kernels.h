@@ -25,6 +25,12 @@ struct Rows {
   TensorType type = TensorType::kF32;
 };
 
+// One expert's matrix of a stack of equal ones.
+struct ExpertMatrix {
+  const std::byte* data;
+  size_t readable_after;  // as in Weight
+};
+
 // A matrix of weights as the file has it: [rows, cols], row-major, `row_bytes` apart, any alignment.
 // Vectors (norm weights, biases, frequencies) are always f32, 64-byte aligned. data == nullptr: absent.
 struct Weight {
@@ -34,6 +40,10 @@ struct Weight {
   size_t row_bytes = 0;
   TensorType type = TensorType::kF32;
   size_t readable_after = 0;  // bytes past the matrix that may be read (not used): prefetch and full-width loads
+  TensorType activations = TensorType::kF32;  // what products with this type read
+  // A stack of matrices [n_experts][rows, cols], each where the file has it; `data` is the first one's. nullptr: one matrix.
+  const ExpertMatrix* experts = nullptr;
+  size_t n_experts = 0;
 };
 
 // The paged KV cache. A page holds kPagePositions positions of the layers of one group: for each layer (slot) and KV head, K then V.
@@ -55,6 +65,7 @@ struct KvSequence {
   size_t n_rows = 0;
   size_t start = 0;
   const int32_t* const* pages = nullptr;  // [group][position / kPagePositions] → page, or -1 where the window gave it back
+  size_t longest = 0;                     // positions that it may come to have, as was said when it began
 };
 
 // What a step runs over, beside its values.

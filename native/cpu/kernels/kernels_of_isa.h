@@ -20,6 +20,12 @@ size_t scratch_bytes(const ops::Linear<Rows, Weight>&, const Batch&);
 size_t scratch_bytes(const ops::RmsNorm<Rows, Weight>&, const Batch&);
 size_t scratch_bytes(const ops::LayerNorm<Rows, Weight>&, const Batch&);
 size_t scratch_bytes(const ops::Attention<Rows, Weight>&, const Batch&);
+size_t scratch_bytes(const ops::ExpertsSwiglu<Rows, Weight>&, const Batch&);
+size_t scratch_bytes(const ops::ExpertsSum<Rows, Weight>&, const Batch&);
+
+// sums[t * kItemRows + r] = x[t] · weight[row + r], see product.h, with panel_bytes() of scratch.
+void multiply_rows(const Weight&, size_t row, size_t n_rows, const Rows& x, float* sums, std::byte* panel);
+size_t panel_bytes();
 
 // The workspace and second phase of attention.
 size_t shared_bytes(const ops::Attention<Rows, Weight>&, const Batch&);

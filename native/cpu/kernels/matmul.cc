@@ -125,4 +125,9 @@ void run(const Linear& op, const Batch&, Range range, std::byte* scratch) {
   }
 }
 
+void multiply_rows(const Weight& weight, size_t row, size_t n_rows, const Rows& x, float* sums, std::byte* panel) {
+  multiply({weight, row, n_rows, x, sums, panel});
+}
+size_t panel_bytes() { return round_up(kPanelBytes, 64); }
+
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -30,14 +30,25 @@ INFERNODE_INLINE void rotate_neighbours(const float* x, const float* cosine, con
   }
 }
 
+// Whether a row belongs to a sequence that may become longer than `length`: it is one text in one stretch of positions, from its
+// first token on, whatever else the step computes.
+bool is_long(const Batch& batch, size_t row, size_t length) {
+  for (size_t s = 0; s < batch.n_sequences; s++) {
+    const KvSequence& sequence = batch.sequences[s];
+    if (row >= sequence.first_row && row < sequence.first_row + sequence.n_rows) return sequence.longest > length;
+  }
+  return false;
+}
+
 }  // namespace
 
 size_t items(const ops::RopeTable<Rows, Weight>& op, const Batch&) { return op.out.n; }
 void run(const ops::RopeTable<Rows, Weight>& op, const Batch& batch, Range items, std::byte*) {
   const size_t n = op.out.width / 2;
-  const float* frequencies = reinterpret_cast<const float*>(op.frequencies.data);
   const F64 scale = F64::all(op.scale);
   for (size_t t = items.begin; t < items.end; t++) {
+    const bool longer = op.long_frequencies.data && is_long(batch, t, op.short_length);
+    const float* frequencies = reinterpret_cast<const float*>((longer ? op.long_frequencies : op.frequencies).data);
     float *cosines = f32_row(op.out, t), *sines = cosines + n;
     // In double: the product is exact, so an angle at position 1,000,000 is as good as one at position 1.
     const F64 position = F64::all(batch.positions[t]);

@@ -3,7 +3,8 @@
  * readers.
  */
 import { type ActivationType, tensorTypes } from '../../tensor-types.js'
-import { countReaders, findProducers, type Graph, type GraphStep, listOf, type Value } from '../graph.js'
+import { countReaders, findProducers, type Graph, type GraphStep, idsOf, listOf, type Value } from '../graph.js'
+import { opRow } from '../ops.js'
 
 const order: readonly ActivationType[] = ['f32', 'a8_32', 'a8_256']
 
@@ -20,7 +21,7 @@ export function quantizeActivations(graph: Graph): Graph {
   const steps: GraphStep[] = []
 
   for (const step of graph.steps) {
-    if (step.op !== 'linear' || listOf(step.inputs.x).length !== 1) {
+    if (!readsTypes(step) || listOf(step.inputs.x).length !== 1) {
       steps.push(step)
       continue
     }
@@ -52,9 +53,13 @@ export function quantizeActivations(graph: Graph): Graph {
   return fuseIntoNorms({ ...graph, values, steps }, norms)
 }
 
-/** The activation types that a linear's weights read, in the order of the tensor type table. */
+/** Products take their input in every type that their weights read. */
+const readsTypes = (step: GraphStep) => opRow(step.op).inputs.x === 'list'
+
+/** The activation types that the matrices of a step read, in the order of the tensor type table. */
 function typesOf(step: GraphStep, graph: Graph): ActivationType[] {
-  const wanted = new Set(listOf(step.weights.weight).map((id) => tensorTypes[graph.weights[id]!.type].activations))
+  const matrices = idsOf(step.weights).map((id) => graph.weights[id]!).filter(({ shape }) => shape.length > 1)
+  const wanted = new Set(matrices.map(({ type }) => tensorTypes[type].activations))
   return order.filter((type) => wanted.has(type))
 }
 
