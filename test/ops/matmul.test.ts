@@ -4,8 +4,18 @@ import { type TensorTypeName, tensorTypes } from '../../src/tensor-types.js'
 import { map, matrix, type Matrix } from '../reference/matrix.js'
 import { decode } from '../reference/quant.js'
 import { linear as product } from '../reference/matmul.js'
-import { compileOp, expectClose, expectEqual, expectReference, isas, multipliesPairs, type OpCase, runOp } from '../support/run-op.js'
-import { f32Tensor, random, randomExact, randomTensor, type TestTensor } from '../support/tensors.js'
+import {
+  compileOp,
+  expectClose,
+  expectEqual,
+  expectReference,
+  isas,
+  multipliesPairs,
+  type OpCase,
+  referenceOf,
+  runOp,
+} from '../support/run-op.js'
+import { f32Tensor, random, randomExact, randomTensor, type TestTensor, transposed } from '../support/tensors.js'
 
 const types = (Object.keys(tensorTypes) as TensorTypeName[]).filter((type) => tensorTypes[type].activations !== null)
 const blockOf = (type: TensorTypeName) => tensorTypes[type].blockValues
@@ -105,6 +115,34 @@ const mixtures: readonly (readonly TensorTypeName[])[] = [
   ['bf16', 'q5_k', 'q6_k', 'q4_0'],
   ['q2_k', 'q3_k', 'q4_1', 'q5_1'],
 ]
+
+describe('matrices stored the other way', () => {
+  for (const type of ['f32', 'f16', 'bf16'] as const) {
+    it(`of ${type} give the same bits, whole and by rows`, async () => {
+      for (const [rows, cols] of [[1, 1], [5, 1], [1, 7], [33, 65], [64, 31], [99, 40]] as const) {
+        const weight = randomTensor(type, [rows, cols], rows)
+        const third = Math.floor(rows / 3)
+        const build = (g: GraphBuilder) => {
+          const x = g.input('x', cols)
+          g.output('whole', g.linear('w', x, rows))
+          if (third === 0) return
+          for (const from of [0, third, 2 * third]) g.output(`from ${from}`, g.linear('w', x, third, { rows: { from, of: rows } }))
+        }
+        const c = { tensors: { 'w.weight': weight }, inputs: { x: random(9, cols, 3) }, build }
+        const turned = { ...c, tensors: { 'w.weight': transposed(weight) } }
+        expectEqual(referenceOf(turned), referenceOf(c))
+        for (const isa of isas) expectEqual(await runOp(turned, isa), await runOp(c, isa), isa)
+      }
+    })
+  }
+
+  it('of blocks are refused', () => {
+    const weight: TestTensor = { ...randomTensor('q8_0', [32, 32], 1), transposed: true }
+    const build = (g: GraphBuilder) => g.output('out', g.linear('w', g.input('x', 32), 32))
+    const refused = expect.objectContaining({ code: 'TENSOR_TYPE_UNSUPPORTED' })
+    expect(() => compileOp({ tensors: { 'w.weight': weight }, inputs: { x: random(1, 32, 1) }, build })).toThrow(refused)
+  })
+})
 
 describe('fused linears', () => {
   const width = 512

@@ -57,10 +57,10 @@ export function compileOp(c: OpCase) {
   // Nothing in a file needs to be aligned: an odd byte before each tensor, and as many as it takes to keep it odd.
   const parts: Uint8Array[] = []
   let offset = 0
-  const tensors = named.map(([name, { bytes }]) => {
+  const tensors = named.map(([name, { bytes, transposed }]) => {
     const gap = offset % 2 === 0 ? 1 : 2
     parts.push(new Uint8Array(gap), bytes)
-    const tensor = { ...checkpoint.tensors.get(name)!, offset: offset + gap }
+    const tensor = { ...checkpoint.tensors.get(name)!, offset: offset + gap, ...(transposed && { transposed }) }
     offset += gap + bytes.length
     return [name, tensor] as const
   })

@@ -7,6 +7,18 @@ export interface TestTensor {
   readonly type: TensorTypeName
   readonly shape: readonly number[]
   readonly bytes: Uint8Array
+  /** The bytes are those of the transpose. */
+  readonly transposed?: true
+}
+
+/** The same matrix with its bytes the other way round: plain types only. */
+export function transposed({ type, shape, bytes }: TestTensor): TestTensor {
+  const [rows, cols] = shape as [number, number]
+  const size = tensorTypes[type].blockBytes
+  const out = new Uint8Array(bytes.length)
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < cols; c++) out.set(bytes.subarray((r * cols + c) * size, (r * cols + c + 1) * size), (c * rows + r) * size)
+  return { type, shape, bytes: out, transposed: true }
 }
 
 /** Numbers in [0, 1), the same for a seed on every machine (xorshift, 32 bits). */
