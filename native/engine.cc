@@ -20,13 +20,24 @@ uint64_t Signal::wait(uint64_t seen) {
   return count_;
 }
 
+namespace {
+
+// With LongRoPE, keys depend on how long a text may become: what one request has computed may be wrong for another.
+bool keys_depend_on_length(const Plan& plan) {
+  for (const PlanStep& step : plan.steps)
+    if (const auto* table = std::get_if<ops::RopeTable<ValueId, WeightId>>(&step.op); table && table->long_frequencies >= 0) return true;
+  return false;
+}
+
+}  // namespace
+
 Engine::Engine(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer> tokenizer, const EngineOptions& options,
                std::shared_ptr<Signal> signal)
     : plan_(std::move(plan)),
       tokenizer_(std::move(tokenizer)),
       options_(options),
       signal_(std::move(signal)),
-      cache_(*plan_, options.cache_tokens, options.batch_tokens, options.keep_prefixes),
+      cache_(*plan_, options.cache_tokens, options.batch_tokens, options.keep_prefixes && !keys_depend_on_length(*plan_)),
       scheduler_(cache_, options.batch_tokens, options.max_queue) {}
 
 Result<std::shared_ptr<Engine>> Engine::make(std::shared_ptr<const Plan> plan, std::shared_ptr<const Tokenizer> tokenizer,

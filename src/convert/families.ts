@@ -53,7 +53,7 @@ const families: Readonly<Record<string, Family>> = {
     // 0 would be read as no window, absence as the window that early files left out.
     extra: (_, config: DecoderConfig) => ({
       'attention.sliding_window': u32(config.window),
-      'rope.scaling.original_context_length': u32(config.contextLength),
+      'rope.scaling.original_context_length': u32(config.rope.long?.shortLength ?? config.contextLength),
     }),
   },
   smollm3: { architecture: 'smollm3', extra: rotaryLayers, remarks: rotaryRemark },
@@ -74,7 +74,7 @@ export function conversionOf(checkpoint: Checkpoint, base: BaseConfig): Conversi
       `"${checkpoint.modelType}" cannot be converted to GGUF yet; ${Object.keys(families).join(', ')} can`,
     )
   const config = base as DecoderConfig
-  const scaling = family.ownRope || family.entries ? ({ type: 'none' } as const) : readRopeScaling(configFields(checkpoint), config.contextLength)
+  const scaling = family.ownRope || family.entries ? ({ type: 'none' } as const) : readRopeScaling(configFields(checkpoint), { ...config, ropeDim: config.headDim })
   const entries: Entries = {
     ...(family.entries?.(checkpoint, base) ?? decoderEntries(config)),
     ...scalingEntries(scaling),
@@ -85,7 +85,7 @@ export function conversionOf(checkpoint: Checkpoint, base: BaseConfig): Conversi
     metadata: new Map(Object.entries(entries)),
     headDim: config.headDim,
     vocabSize: config.vocabSize,
-    computed: scaling.type === 'llama3' ? [llama3Factors(config)] : [],
+    computed: computedFactors(scaling, config),
     scaleOf: family.scaleOf?.(config) ?? (() => null),
     remarks: family.remarks?.(config) ?? [],
   }
@@ -115,6 +115,12 @@ function scalingEntries(scaling: RopeScaling): Entries {
     // Says itself in the tensor rope_freqs.
     case 'llama3':
       return {}
+    // The type has no key: the tensors of factors say it.
+    case 'longrope':
+      return {
+        'rope.scaling.original_context_length': u32(scaling.originalContextLength),
+        'rope.scaling.attn_factor': f32(scaling.attentionFactor),
+      }
     case 'linear':
       return { 'rope.scaling.type': ggufValue('string', 'linear'), 'rope.scaling.factor': f32(scaling.factor) }
     case 'yarn': {
@@ -131,6 +137,16 @@ function scalingEntries(scaling: RopeScaling): Entries {
       }
     }
   }
+}
+
+/** The factors that GGUF keeps as tensors. */
+function computedFactors(scaling: RopeScaling, config: DecoderConfig): Conversion['computed'] {
+  if (scaling.type === 'llama3') return [llama3Factors(config)]
+  if (scaling.type !== 'longrope') return []
+  return [
+    { name: 'rope_factors_long.weight', values: Float32Array.from(scaling.long) },
+    { name: 'rope_factors_short.weight', values: Float32Array.from(scaling.short) },
+  ]
 }
 
 /** What each frequency is divided by: [headDim / 2]. */
@@ -245,9 +261,10 @@ function gemma3Entries(checkpoint: Checkpoint, config: Gemma3): Entries {
   const fields = configFields(checkpoint)
   const perKind = fields.object('rope_parameters') as Record<string, Record<string, unknown>> | undefined
   const { full_attention: full, sliding_attention: sliding } = perKind ?? {}
-  const scaling = readRopeScaling(fields, config.contextLength, full ?? fields.object('rope_scaling') ?? {})
-  const localScaling = readRopeScaling(fields, config.contextLength, sliding ?? {})
-  if (scaling.type === 'llama3' || localScaling.type !== 'none')
+  const sizes = { ...config, ropeDim: config.headDim }
+  const scaling = readRopeScaling(fields, sizes, full ?? fields.object('rope_scaling') ?? {})
+  const localScaling = readRopeScaling(fields, sizes, sliding ?? {})
+  if (scaling.type === 'llama3' || scaling.type === 'longrope' || localScaling.type !== 'none')
     throw fields.unsupported('rope_parameters', 'GGUF files of Gemma 3 have no place for this scaling')
   const theta = fields.number('rope_theta', full?.rope_theta ?? fields.raw('ropeTheta') ?? 1_000_000)
   const localTheta = fields.number('rope_theta', sliding?.rope_theta ?? fields.raw('rope_local_base_freq') ?? 10_000)

@@ -168,3 +168,40 @@ describe('sequences far longer than their window', () => {
     for (const outcome of outcomes) expect(outcome).toEqual(outcomes[0])
   })
 })
+
+describe('positions that depend on how long a text may become', () => {
+  it('are those of its longest length from the first token on, however it is computed', async () => {
+    const plan = await planOf(fixture('phi3_longrope'))
+    const tokens = randomTokens(14, plan.vocabSize, 53)
+    const engine = await makeEngine(plan)
+    const logits = async (sequence: number, sizes: readonly number[], longest?: number) => {
+      const parts: number[] = []
+      let start = 0
+      for (const size of sizes) {
+        const batch = [{ sequence, tokens: tokens.slice(start, start + size), ...(longest && { longest }) }]
+        parts.push(...(await callNative(() => engine.evaluate(batch))).logits!)
+        start += size
+      }
+      return parts
+    }
+    const [short, long] = [await logits(0, [14]), await logits(1, [14], 30)]
+    expect(long).not.toEqual(short)
+    expect(await logits(2, [1, 6, 7], 14)).toEqual(short)
+    expect(await logits(3, [1, 6, 7], 30)).toEqual(long)
+  })
+
+  it('are not taken from a request that could become longer', async () => {
+    const plan = await planOf(fixture('phi3_longrope'))
+    const prompt = randomTokens(12, plan.vocabSize, 59)
+    const run = async (engine: NativeEngine, maxTokens: number) => {
+      const watched = submit(engine, request(prompt, { maxTokens, temperature: 0, logprobs: 0 }))
+      await watched.end
+      return watched.tokens
+    }
+    const alone = await makeEngine(plan)
+    const expected = await run(alone, 4)
+    const shared = await makeEngine(plan)
+    await run(shared, 20)
+    expect(await run(shared, 4)).toEqual(expected)
+  })
+})
