@@ -89,3 +89,43 @@ TEST_CASE("text that is not UTF-8 becomes U+FFFD, one for each part that a decod
   CHECK(unicode::well_formed("\xE2\x82x\uFFFD", storage) == "\uFFFDx\uFFFD");
   CHECK(unicode::well_formed("\xC0\xAF\xFF", storage) == "\uFFFD\uFFFD\uFFFD");
 }
+
+namespace {
+
+Result<std::shared_ptr<const Regex>> program(const std::string& text) {
+  static std::vector<std::unique_ptr<std::string>> kept;  // documents do not copy their text
+  const std::string& copy = *kept.emplace_back(std::make_unique<std::string>(text));
+  auto document = json::Document::parse(copy, "program");
+  REQUIRE(document);
+  return Regex::make(document->root(), "program");
+}
+
+}  // namespace
+
+TEST_CASE("programs of regular expressions are distrusted") {
+  const std::string sets = R"("sets":[[97,122]])";
+  CHECK(program("{" + sets + R"(,"code":[["set",0],["match"]]})"));
+  for (const char* code :
+       {R"([])", R"([["set",0]])", R"([["set",1],["match"]])", R"([["set",-1],["match"]])", R"([["set"],["match"]])",
+        R"([["jump",2],["match"]])", R"([["split",0,9],["match"]])", R"([["nope"],["match"]])", R"([7,["match"]])",
+        R"([["run",0,2,1,"greedy"],["match"]])", R"([["run",0,-1,1,"greedy"],["match"]])", R"([["run",0,0,-2,"lazy"],["match"]])",
+        R"([["run",0,0,1,"eager"],["match"]])", R"([["look",99,false],["match"]])", R"([["match"],["look",0,false]])"})
+    CHECK_MESSAGE(!program("{" + sets + ",\"code\":" + code + "}"), code);
+  for (const char* wrong : {R"([[98,97]])", R"([[97]])", R"([[97,99,99,100]])", R"([[-1,5]])", R"([[0,1114112]])", R"([["a","b"]])"})
+    CHECK_MESSAGE(!program(std::string("{\"sets\":") + wrong + R"(,"code":[["match"]]})"), wrong);
+}
+
+TEST_CASE("a program ends, whatever it does") {
+  const std::string text(2000, 'a');
+  // In turn: a jump to itself, a group that may match nothing and is repeated, all ways to divide a run, nested looking ahead.
+  for (const char* code : {R"([["jump",0],["match"]])", R"([["split",1,2],["jump",0],["set",1],["match"]])",
+                           R"([["run",0,1,-1,"greedy"],["split",0,2],["set",1],["match"]])",
+                           R"([["look",0,false],["match"],["match"]])"}) {
+    const auto regex = program(std::string(R"({"sets":[[97,97],[98,98]],"code":)") + code + "}");
+    REQUIRE_MESSAGE(regex, code);
+    Regex::Scratch scratch{{}, Regex::steps_for(text.size())};
+    const auto match = (*regex)->match(text.data(), text.data() + text.size(), text.data(), scratch);
+    CHECK_MESSAGE(!match, code);
+    if (!match) CHECK(match.error().code == ErrorCode::kInvalidArgument);
+  }
+}
