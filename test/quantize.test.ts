@@ -10,6 +10,7 @@ import { openGguf } from '../src/formats/gguf.js'
 import { ggufValue, GgufWriter } from '../src/formats/gguf-writer.js'
 import { openCheckpoint } from '../src/formats/index.js'
 import { convert, type ConversionProgress, Model, quantize } from '../src/index.js'
+import { tensorTypes } from '../src/tensor-types.js'
 import { bytesOf, fixture, temporaryFolder } from './support/checkpoints.js'
 
 const llama = fixture('llama')
@@ -67,6 +68,19 @@ describe('quantize', () => {
     expect((await readFile(report.path)).length).toBe(report.fileBytes)
     expect(progress[0]).toMatchObject({ tensorsDone: 0, nTensors: 5, valuesDone: 0 })
     expect(progress.at(-1)).toMatchObject({ tensorsDone: 5, valuesDone: progress[0]!.nValues })
+  })
+
+  // Whole bits per value of a type, and the share of the values' root mean square that its errors stay below.
+  const mostError: Readonly<Record<number, number>> = { 32: 0, 16: 0.01, 8: 0.01, 6: 0.03, 5: 0.06, 4: 0.17, 3: 0.2, 2: 0.4 }
+  it.each(targetTypes())('writes %s, with errors that fit its bits', async (type) => {
+    const folder = await temporaryFolder()
+    const out = join(folder, 'out.gguf')
+    const { tensors } = await quantize(await madeFile(join(folder, 'f32.gguf')), out, { type, pure: true })
+    const [written] = tensors
+    expect(written!.to).toBe(type)
+    const { blockBytes, blockValues } = tensorTypes[type]
+    expect(written!.rmse / written!.rms).toBeLessThanOrEqual(mostError[Math.floor((8 * blockBytes) / blockValues)]!)
+    expect((await openGguf(out)).tensors.get('token_embd.weight')).toMatchObject({ type, shape: [8, 256] })
   })
 
   it('copies metadata and alignment, and says what the file now is', async () => {

@@ -2,14 +2,14 @@
  * infernode beside node-llama-cpp: the same file, ids, threads and clock, both sides in turn within one run, medians of several
  * turns. `npm run bench:peers -- [--quick] [--json] [--threads 2] [--types q8_0,q4_k] [--repeat 5]`
  */
-import { execFileSync, fork } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { shape1B, syntheticModel } from '../synthetic.mjs'
+import { installPeer } from './install.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const promptTokens = 512
@@ -46,22 +46,6 @@ if (args.json)
     `${JSON.stringify({ rows, threads, repeat, loadBefore: load, cpu: cpus()[0].model, date: new Date().toISOString() })}\n`,
   )
 else printTable()
-
-/** node-llama-cpp and its prebuilt binary for this CPU. Scripts are off, so that nothing is compiled or downloaded besides. */
-function installPeer() {
-  if (existsSync(join(here, 'node_modules', 'node-llama-cpp'))) return
-  log('installing node-llama-cpp into bench/peers')
-  const version = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8')).dependencies['node-llama-cpp']
-  const platform = { linux: 'linux', darwin: 'mac', win32: 'win' }[process.platform]
-  const binary = `@node-llama-cpp/${platform}-${process.arch}${platform === 'mac' && process.arch === 'arm64' ? '-metal' : ''}`
-  // --omit=optional leaves out its CUDA and Vulkan builds, hundreds of megabytes that a CPU comparison does not use.
-  const how = ['--no-save', '--no-package-lock', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund']
-  execFileSync('npm', ['install', ...how, `${binary}@${version}`], {
-    cwd: here,
-    stdio: ['ignore', 2, 2],
-    shell: platform === 'win',
-  })
-}
 
 async function compare(type, path) {
   const sides = []

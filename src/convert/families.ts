@@ -1,6 +1,7 @@
 /** What GGUF says of each family's config, under which architecture: the inverse of what src/architectures reads from it. */
 import type { BaseConfig, DecoderConfig } from '../architectures/architecture.js'
 import { configFields } from '../architectures/config-fields.js'
+import type { ExpertConfig } from '../architectures/experts.js'
 import { readRopeScaling, type RopeScaling, sharpness } from '../architectures/rope.js'
 import { InfernodeError } from '../errors.js'
 import type { Checkpoint } from '../formats/checkpoint.js'
@@ -45,16 +46,23 @@ const f32 = (value: number): GgufWriterValue => ggufValue('f32', value)
 /** By config.json's model_type. */
 const families: Readonly<Record<string, Family>> = {
   llama: { architecture: 'llama' },
-  mistral: { architecture: 'llama' },
+  mistral: { architecture: 'llama', remarks: everyWindowRemark },
+  mixtral: { architecture: 'llama', extra: expertEntries, remarks: everyWindowRemark },
   qwen2: { architecture: 'qwen2', extra: windowsOfLayers, remarks: windowRemark },
   qwen3: { architecture: 'qwen3', extra: windowsOfLayers, remarks: windowRemark },
+  qwen3_moe: {
+    architecture: 'qwen3moe',
+    extra: (checkpoint, config) => ({ ...windowsOfLayers(checkpoint, config), ...expertEntries(checkpoint, config) }),
+    remarks: (config) => [...windowRemark(config), ...denseRemark(config)],
+  },
   phi3: {
     architecture: 'phi3',
-    // 0 would be read as no window, absence as the window that early files left out.
     extra: (_, config: DecoderConfig) => ({
+      // 0 would be read as no window, absence as the window that early files left out.
       'attention.sliding_window': u32(config.window),
       'rope.scaling.original_context_length': u32(config.rope.long?.shortLength ?? config.contextLength),
     }),
+    remarks: everyWindowRemark,
   },
   smollm3: { architecture: 'smollm3', extra: rotaryLayers, remarks: rotaryRemark },
   gpt2: { architecture: 'gpt2', entries: gpt2Entries, scaleOf: gpt2Scale },
@@ -74,7 +82,7 @@ export function conversionOf(checkpoint: Checkpoint, base: BaseConfig): Conversi
       `"${checkpoint.modelType}" cannot be converted to GGUF yet; ${Object.keys(families).join(', ')} can`,
     )
   const config = base as DecoderConfig
-  const scaling = family.ownRope || family.entries ? ({ type: 'none' } as const) : readRopeScaling(configFields(checkpoint), { ...config, ropeDim: config.headDim })
+  const scaling = family.ownRope || family.entries ? ({ type: 'none' } as const) : readRopeScaling(configFields(checkpoint), sizesOf(config))
   const entries: Entries = {
     ...(family.entries?.(checkpoint, base) ?? decoderEntries(config)),
     ...scalingEntries(scaling),
@@ -85,11 +93,13 @@ export function conversionOf(checkpoint: Checkpoint, base: BaseConfig): Conversi
     metadata: new Map(Object.entries(entries)),
     headDim: config.headDim,
     vocabSize: config.vocabSize,
-    computed: computedFactors(scaling, config),
+    computed: computedFactors(config, scaling),
     scaleOf: family.scaleOf?.(config) ?? (() => null),
     remarks: family.remarks?.(config) ?? [],
   }
 }
+
+const sizesOf = ({ contextLength, headDim }: DecoderConfig) => ({ contextLength, ropeDim: headDim })
 
 function decoderEntries(c: DecoderConfig): Entries {
   return {
@@ -115,14 +125,15 @@ function scalingEntries(scaling: RopeScaling): Entries {
     // Says itself in the tensor rope_freqs.
     case 'llama3':
       return {}
-    // The type has no key: the tensors of factors say it.
-    case 'longrope':
-      return {
-        'rope.scaling.original_context_length': u32(scaling.originalContextLength),
-        'rope.scaling.attn_factor': f32(scaling.attentionFactor),
-      }
     case 'linear':
       return { 'rope.scaling.type': ggufValue('string', 'linear'), 'rope.scaling.factor': f32(scaling.factor) }
+    // The factors are tensors.
+    case 'longrope':
+      return {
+        'rope.scaling.type': ggufValue('string', 'longrope'),
+        'rope.scaling.attn_factor': f32(scaling.attentionFactor),
+        'rope.scaling.original_context_length': u32(scaling.originalContextLength),
+      }
     case 'yarn': {
       const { factor, betaFast, betaSlow, originalContextLength, attentionFactor } = scaling
       // YaRN's own factor follows from the other one; what differs from it has a key.
@@ -139,20 +150,34 @@ function scalingEntries(scaling: RopeScaling): Entries {
   }
 }
 
-/** The factors that GGUF keeps as tensors. */
-function computedFactors(scaling: RopeScaling, config: DecoderConfig): Conversion['computed'] {
-  if (scaling.type === 'llama3') return [llama3Factors(config)]
-  if (scaling.type !== 'longrope') return []
-  return [
-    { name: 'rope_factors_long.weight', values: Float32Array.from(scaling.long) },
-    { name: 'rope_factors_short.weight', values: Float32Array.from(scaling.short) },
-  ]
+/** What each frequency is divided by: [headDim / 2]. */
+function computedFactors({ rope, ropeTheta, headDim }: DecoderConfig, scaling: RopeScaling): Conversion['computed'] {
+  if (scaling.type === 'longrope')
+    return [
+      { name: 'rope_factors_long.weight', values: Float32Array.from(scaling.long) },
+      { name: 'rope_factors_short.weight', values: Float32Array.from(scaling.short) },
+    ]
+  if (scaling.type !== 'llama3') return []
+  const values = Float32Array.from(rope.frequencies, (frequency, i) => ropeTheta ** ((-2 * i) / headDim) / frequency)
+  return [{ name: 'rope_freqs.weight', values }]
 }
 
-/** What each frequency is divided by: [headDim / 2]. */
-function llama3Factors({ rope, ropeTheta, headDim }: DecoderConfig): Conversion['computed'][number] {
-  const values = Float32Array.from(rope.frequencies, (frequency, i) => ropeTheta ** ((-2 * i) / headDim) / frequency)
-  return { name: 'rope_freqs.weight', values }
+// Experts
+
+type Experts = DecoderConfig & ExpertConfig & { readonly expertFfnDim?: number; readonly gating?: string }
+
+function expertEntries(checkpoint: Checkpoint, { nExperts, nActiveExperts, expertFfnDim, gating }: Experts): Entries {
+  if (gating === 'softmax')
+    throw configFields(checkpoint).unsupported('norm_topk_prob', 'readers of GGUF let the weights of the chosen experts sum to 1')
+  return {
+    expert_count: u32(nExperts),
+    expert_used_count: u32(nActiveExperts),
+    ...(expertFfnDim === undefined ? {} : { expert_feed_forward_length: u32(expertFfnDim) }),
+  }
+}
+
+function denseRemark({ sparse }: { readonly sparse: readonly boolean[] }): string[] {
+  return sparse.includes(false) ? ['some layers have no experts: infernode reads such a file, llama.cpp does not'] : []
 }
 
 // Qwen 2 and 3: windows of some layers
@@ -173,6 +198,12 @@ function windowRemark({ windows, contextLength }: Windows): string[] {
   return window === 0 || window >= contextLength
     ? []
     : [`some layers have a window of ${window} positions: infernode reads that from the file, llama.cpp does not`]
+}
+
+function everyWindowRemark({ window, contextLength }: DecoderConfig): string[] {
+  return window === 0 || window >= contextLength
+    ? []
+    : [`layers have a window of ${window} positions: infernode reads that from the file, llama.cpp does not for this architecture`]
 }
 
 // SmolLM 3: layers without positions
@@ -261,9 +292,8 @@ function gemma3Entries(checkpoint: Checkpoint, config: Gemma3): Entries {
   const fields = configFields(checkpoint)
   const perKind = fields.object('rope_parameters') as Record<string, Record<string, unknown>> | undefined
   const { full_attention: full, sliding_attention: sliding } = perKind ?? {}
-  const sizes = { ...config, ropeDim: config.headDim }
-  const scaling = readRopeScaling(fields, sizes, full ?? fields.object('rope_scaling') ?? {})
-  const localScaling = readRopeScaling(fields, sizes, sliding ?? {})
+  const scaling = readRopeScaling(fields, sizesOf(config), full ?? fields.object('rope_scaling') ?? {})
+  const localScaling = readRopeScaling(fields, sizesOf(config), sliding ?? {})
   if (scaling.type === 'llama3' || scaling.type === 'longrope' || localScaling.type !== 'none')
     throw fields.unsupported('rope_parameters', 'GGUF files of Gemma 3 have no place for this scaling')
   const theta = fields.number('rope_theta', full?.rope_theta ?? fields.raw('ropeTheta') ?? 1_000_000)

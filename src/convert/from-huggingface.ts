@@ -5,6 +5,7 @@ import type { Checkpoint, TensorInfo } from '../formats/checkpoint.js'
 import { quoteForPeople } from '../formats/file.js'
 import { ggufConventions, ggufName } from '../formats/gguf-names.js'
 import { ggufValue, type GgufWriterValue } from '../formats/gguf-writer.js'
+import { unusedTensors } from '../graph/builder.js'
 import { buildGraph } from '../graph/compile.js'
 import { type Conversion, conversionOf } from './families.js'
 import type { Change, ConversionPlan, PlannedTensor } from './plan.js'
@@ -17,18 +18,26 @@ import { tokenizerMetadata } from './tokenizer.js'
 export async function planFromHuggingFace(checkpoint: Checkpoint): Promise<ConversionPlan> {
   // A folder that would not run is not converted; and the graph knows which tensors the model reads.
   const { graph } = await buildGraph(checkpoint)
-  const used = new Set(graph.weights.map(({ name }) => name))
+  const left = new Set(unusedTensors(checkpoint, graph))
   const config = await findArchitecture(checkpoint).readConfig(checkpoint)
   const conversion = conversionOf(checkpoint, config)
   const remarks: string[] = [...conversion.remarks]
 
   const tensors: PlannedTensor[] = []
-  for (const tensor of checkpoint.tensors.values())
-    if (used.has(tensor.name)) tensors.push(planTensor(checkpoint, tensor, conversion))
+  const stacks = new Set<string>()
+  for (const tensor of checkpoint.tensors.values()) {
+    if (left.has(tensor.name)) continue
+    const stack = tensor.name.replace(expertNumber, '.experts.')
+    if (stack === tensor.name) tensors.push(planTensor(checkpoint, tensor, conversion))
+    // Where the first of its matrices is, all of them go.
+    else if (!stacks.has(stack)) {
+      stacks.add(stack)
+      tensors.push(planStack(checkpoint, stack, tensor.name, conversion))
+    }
+  }
   for (const { name, values } of conversion.computed)
     tensors.push({ name, shape: [values.length], from: 'f32', source: { values } })
-  const left = [...checkpoint.tensors.keys()].filter((name) => !used.has(name))
-  if (left.length > 0) remarks.push(`${left.length} tensors that the model does not read are left out, such as ${quoteForPeople(left[0]!)}`)
+  if (left.size > 0) remarks.push(`${left.size} tensors that the model does not read are left out, such as ${quoteForPeople([...left][0]!)}`)
 
   const tokenizer = await tokenizerMetadata(checkpoint, conversion.vocabSize)
   remarks.push(...tokenizer.remarks)
@@ -66,6 +75,22 @@ function planTensor(checkpoint: Checkpoint, tensor: TensorInfo, conversion: Conv
   const { path } = checkpoint.files[tensor.file]!
   const { shape, type: from, offset, bytes } = tensor
   return { name, shape, from, source: { places: [{ path, offset, bytes }], changes } }
+}
+
+const expertNumber = /\.experts\.\d+\./
+
+/** The matrices of all experts as one tensor, [experts, out, in]. `name`: of any of them. */
+function planStack(checkpoint: Checkpoint, stack: string, name: string, conversion: Conversion): PlannedTensor {
+  const planned: PlannedTensor[] = []
+  for (let expert = 0; ; expert++) {
+    const tensor = checkpoint.tensors.get(name.replace(expertNumber, `.experts.${expert}.`))
+    if (!tensor) break
+    planned.push(planTensor(checkpoint, { ...tensor, name: stack }, conversion))
+  }
+  // Of one type, or there would be no graph.
+  const first = planned[0]!
+  const places = planned.flatMap(({ source }) => ('places' in source ? source.places : []))
+  return { ...first, shape: [planned.length, ...first.shape], source: { places, changes: [] } }
 }
 
 /** As gguf.ts reads them. */

@@ -16,11 +16,8 @@ import { madeLlama } from '../support/made-checkpoints.js'
 /** These compute the exact GELU, which GGUF cannot say. */
 const refused = ['gpt2_inverse_layer_scale']
 
-/** Experts are not stacked yet. */
-const unconverted = ['mixtral', 'qwen3_moe']
-
 describe('golden folders converted to GGUF', () => {
-  for (const name of huggingFace.filter((name) => ![...refused, ...unconverted].includes(name))) {
+  for (const name of huggingFace.filter((name) => !refused.includes(name))) {
     const golden = readGolden(name)
     it.skipIf(!golden)(`${name} gives the same logits, hidden states and greedy tokens`, async () => {
       const path = join(await temporaryFolder(), 'model.gguf')
