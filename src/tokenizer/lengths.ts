@@ -54,14 +54,19 @@ export async function assemble(texts: readonly Ids[], frame: Frame, truncation: 
   if (total > maxIds) throw invalid('truncation.stride', `one that makes at most ${maxIds} ids of all parts`, truncation?.stride)
   const overflowing: Encoding[] = []
   const turn = new Turn()
-  for (const [a, b] of combinations) {
-    overflowing.push(framed([a, b], frame, []))
-    if (turn.over()) await turn.next()
-  }
-  return framed([first[0]!, second[0]], frame, overflowing)
+  for (const [a, b] of combinations) overflowing.push(await framed([a, b], frame, [], turn))
+  return framed([first[0]!, second[0]], frame, overflowing, turn)
 }
 
-function framed(texts: readonly (Ids | undefined)[], frame: Frame, overflowing: readonly Encoding[]): Encoding {
+/** Ids copied per round: well under a millisecond. */
+const step = 1 << 16
+
+async function framed(
+  texts: readonly (Ids | undefined)[],
+  frame: Frame,
+  overflowing: readonly Encoding[],
+  turn: Turn,
+): Promise<Encoding> {
   const length = frame.reduce((sum, part) => sum + ('id' in part ? 1 : (texts[part.text]?.ids.length ?? 0)), 0)
   const made = blank(length, overflowing)
   let at = 0
@@ -70,20 +75,26 @@ function framed(texts: readonly (Ids | undefined)[], frame: Frame, overflowing: 
     if ('id' in part) {
       made.ids[at] = part.id
       made.typeIds[at] = part.type
+      made.attentionMask[at] = 1
       made.specialTokensMask[at] = 1
+      made.sequenceIds[at] = -1
       made.offsets.fill(end, 2 * at, 2 * at + 2)
       at++
       continue
     }
     const { ids, offsets } = texts[part.text]!
-    made.ids.set(ids, at)
-    made.offsets.set(offsets, 2 * at)
-    made.typeIds.fill(part.type, at, at + ids.length)
-    made.sequenceIds.fill(part.text, at, at + ids.length)
+    for (let from = 0; from < ids.length; from += step) {
+      const to = Math.min(from + step, ids.length)
+      made.ids.set(ids.subarray(from, to), at + from)
+      made.offsets.set(offsets.subarray(2 * from, 2 * to), 2 * (at + from))
+      made.typeIds.fill(part.type, at + from, at + to)
+      made.sequenceIds.fill(part.text, at + from, at + to)
+      made.attentionMask.fill(1, at + from, at + to)
+      if (turn.over()) await turn.next()
+    }
     at += ids.length
     end = offsets.at(-1) ?? 0
   }
-  made.attentionMask.fill(1)
   return made
 }
 
@@ -93,7 +104,7 @@ function blank(length: number, overflowing: readonly Encoding[]): Encoding {
     typeIds: new Uint32Array(length),
     attentionMask: new Uint8Array(length),
     specialTokensMask: new Uint8Array(length),
-    sequenceIds: new Int8Array(length).fill(-1),
+    sequenceIds: new Int8Array(length),
     offsets: new Uint32Array(2 * length),
     overflowing,
   }
@@ -176,7 +187,7 @@ function padded(encoding: Encoding, length: number, padding: Padding): Encoding 
   made.ids.fill(padding.id).set(encoding.ids, at)
   made.typeIds.fill(padding.typeId).set(encoding.typeIds, at)
   made.attentionMask.set(encoding.attentionMask, at)
-  made.sequenceIds.set(encoding.sequenceIds, at)
+  made.sequenceIds.fill(-1).set(encoding.sequenceIds, at)
   made.specialTokensMask.fill(1).set(encoding.specialTokensMask, at)
   made.offsets.set(encoding.offsets, 2 * at)
   return made

@@ -127,7 +127,7 @@ export class Tokenizer {
    */
   static async load(source: TokenizerSource): Promise<Tokenizer> {
     const { description, beside } = await read(source)
-    if (source.from === 'tokenizer.json') reportSlowly(description, source.path)
+    reportSlowly(description, source.path)
     const handle = await callNative(() => native().createTokenizer(JSON.stringify(description)))
     return new Tokenizer(handle, description, beside)
   }
