@@ -1,5 +1,6 @@
 /** Generate: options are checked and handed down; tokens and text are streamed up. Everything per token happens natively. */
 import { randomInt } from 'node:crypto'
+import type { RequestFeed } from './diagnostics.js'
 import { InfernodeError } from './errors.js'
 import type { GenerationDefaults } from './formats/checkpoint.js'
 import {
@@ -325,6 +326,7 @@ export class Generate implements AsyncIterable<Piece> {
   readonly #engine: NativeEngine
   readonly #request: NativeRequest
   readonly #source: PromptSource | undefined
+  readonly #feed: RequestFeed | undefined
   readonly #begun = performance.now()
   readonly #pieces: Piece[] = []
   readonly #samples: Sample[]
@@ -337,8 +339,9 @@ export class Generate implements AsyncIterable<Piece> {
   #stopListening: () => void = () => {}
 
   /** @internal Made by `model.generate()` and `model.chat()`, which has a prompt only later. */
-  constructor(engine: NativeEngine, request: NativeRequest, signal?: AbortSignal, source?: PromptSource) {
+  constructor(engine: NativeEngine, request: NativeRequest, signal?: AbortSignal, source?: PromptSource, feed?: RequestFeed) {
     this.#engine = engine
+    this.#feed = feed
     this.#request = request
     this.#source = source
     this.#samples = Array.from({ length: request.n }, () => ({
@@ -538,6 +541,8 @@ export class Generate implements AsyncIterable<Piece> {
     if (this.#outcome) return
     this.#outcome = outcome
     this.#stopListening()
+    if ('error' in outcome) this.#feed?.tell('failed', () => ({ error: outcome.error }))
+    else this.#feed?.tell('ended', () => summaryOf(outcome.result))
     if (this.#iterated) for (const result of this.#results) result.catch(() => {}) // the loop throws the same error
     this.#results = []
     this.#announce()
@@ -548,6 +553,10 @@ export class Generate implements AsyncIterable<Piece> {
     this.#wake = []
     for (const wake of waiting) wake()
   }
+}
+
+function summaryOf({ finishReason, usage, timings }: GenerateResult) {
+  return { finishReason, usage, timings }
 }
 
 /** Whether a sample ended for no other reason. */

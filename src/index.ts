@@ -9,6 +9,7 @@ export type {
   LoadProgress,
   ModelInfo,
   ModelStats,
+  Percentiles,
   ProfileOptions,
   Score,
   ScoreOptions,
@@ -25,7 +26,17 @@ export { loadTokenizer } from './tokenizer/load.js'
 export type { Encoding } from './tokenizer/lengths.js'
 export type { ChatMessage, TextPart, ToolCall } from './chat/messages.js'
 export { Generate } from './generate.js'
-export type { GenerateOptions, GenerateResult, Piece, Prompt, Timings, TokenLogprob } from './generate.js'
+export type {
+  GenerateOptions,
+  GenerateResult,
+  Piece,
+  Prompt,
+  SampleResult,
+  Timings,
+  TokenLogprob,
+  Usage,
+} from './generate.js'
+export type { RequestMessage, StepMessage } from './diagnostics.js'
 export { errorCodes, InfernodeError } from './errors.js'
 export type { ErrorCode } from './errors.js'
 export { convert, quantize } from './convert.js'

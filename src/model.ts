@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { checkMessages, type ChatMessage, plainCopy } from './chat/messages.js'
 import { ChatPrompts } from './chat/prompt.js'
 import { ShorteningPrompt } from './chat/shorten.js'
+import { RequestFeed } from './diagnostics.js'
 import { InfernodeError } from './errors.js'
 import { openCheckpoint } from './formats/index.js'
 import type { Checkpoint } from './formats/checkpoint.js'
@@ -355,7 +356,7 @@ export class Model {
     if (typeof prompt === 'string') this.#needTokenizer()
     const { request, signal } = toRequest(prompt, options, this.#limits)
     if (request.stop.length > 0) this.#needTokenizer()
-    return new Generate(engine, request, signal)
+    return new Generate(engine, request, signal, undefined, new RequestFeed(engine, this.info.name))
   }
 
   /**
@@ -392,7 +393,8 @@ export class Model {
     request.stopTokens = [...new Set([...request.stopTokens, ...prompts.endTokens(template)])]
     const drops = given.contextFull === 'drop-oldest'
     if (drops) request.maxTokensAsked = false // the cache's end is the context's, where there are messages to drop
-    return new Generate(engine, request, signal, new ShorteningPrompt(prompts, conversation, this.#limits, drops))
+    const source = new ShorteningPrompt(prompts, conversation, this.#limits, drops)
+    return new Generate(engine, request, signal, source, new RequestFeed(engine, this.info.name))
   }
 
   /**

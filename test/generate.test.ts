@@ -291,6 +291,40 @@ describe('Generate', () => {
   })
 })
 
+describe('several samples', () => {
+  it('stream side by side, each with its number, and end together', async () => {
+    const { engine, story } = start({ n: 2, seed: 3 })
+    expect(engine.request).toMatchObject({ n: 2, firstSample: 0 })
+    engine.emit({ sample: 1, tokens: [{ text: 'b', token: 11 }] })
+    engine.emit({ sample: 0, tokens: [{ text: 'a', token: 10 }] })
+    engine.emit({ sample: 1, tokens: [], tail: '!', done: { ...done, finishReason: 'stop', stopReason: 'x', generatedTokens: 1 } })
+    let ended = false
+    const result = story.result().finally(() => (ended = true))
+    await tick()
+    expect(ended).toBe(false)
+    engine.emit({ sample: 0, tokens: [{ text: 'A', token: 12 }], tail: '?', done: { ...done, generatedTokens: 2 } })
+    const samples = [
+      { text: 'aA?', tokens: [10, 12], finishReason: 'length', stopReason: null },
+      { text: 'b!', tokens: [11], finishReason: 'stop', stopReason: 'x' },
+    ]
+    expect(await result).toMatchObject({ ...samples[0], samples, usage: { promptTokens: 4, completionTokens: 3, totalTokens: 7 } })
+    expect(await collect(story)).toEqual([
+      { text: 'b', token: 11, sample: 1 },
+      { text: 'a', token: 10, sample: 0 },
+      { text: '!', token: -1, sample: 1 },
+      { text: 'A?', token: 12, sample: 0 },
+    ])
+  })
+
+  it('fail together, and the others are cancelled', async () => {
+    const { engine, story } = start({ n: 3 })
+    const error = Object.assign(new Error('native'), { infernodeCode: 'QUEUE_FULL', details: ['8'] }) as never
+    engine.emit({ sample: 2, tokens: [], error })
+    await expect(story.result()).rejects.toMatchObject({ code: 'QUEUE_FULL' })
+    expect(engine.cancelled).toEqual([17])
+  })
+})
+
 describe('toRequest', () => {
   const request = (
     options?: GenerateOptions,
@@ -388,6 +422,10 @@ describe('toRequest', () => {
     [{ logprobs: -1 }, 'logprobs'],
     [{ logprobs: true as never }, 'logprobs'],
     [{ maxTokens: -1 }, 'maxTokens'],
+    [{ n: 0 }, 'n'],
+    [{ priority: 0.5 }, 'priority'],
+    [{ timeoutMs: 0 }, 'timeoutMs'],
+    [{ caller: '' }, 'caller'],
     [{ signal: {} as never }, 'signal'],
   ])('refuses %j', (options, name) => {
     expect(() => request(options)).toThrow(

@@ -76,10 +76,10 @@ class WaitingScore final : public ScoreSink {
   bool ended_ = false, ok_ = false;
 };
 
-std::shared_ptr<Engine> load(Runtime& runtime, const std::shared_ptr<const Plan>& plan, int threads) {
+std::shared_ptr<Engine> load(Runtime& runtime, const std::shared_ptr<const Plan>& plan, int threads, size_t cache_tokens = 2048) {
   EngineOptions options;
   options.threads = threads;
-  options.cache_tokens = 2048;
+  options.cache_tokens = cache_tokens;
   options.batch_tokens = 64;
   auto engine = Engine::make(plan, nullptr, options, runtime.mappings(), runtime.signal());
   if (!engine) give_up(text_of(engine.error()));
@@ -111,6 +111,53 @@ void cancel_soon(Engine& engine, int n) {
   cancelled->store(true);
   engine.cancel(id);
   sink->wait();
+}
+
+// Requests that begin alike, on an engine with pages for two of them: they share, copy, wait, are set back, expire and are
+// cancelled, while others look at the statistics and watch the steps.
+void share_and_crowd(Runtime& runtime, const std::shared_ptr<const Plan>& plan) {
+  auto engine = load(runtime, plan, 2, 512);
+  const std::vector<int32_t> stem(130, 9);
+  const auto prompt_of = [&](int i) {
+    std::vector<int32_t> prompt = stem;
+    for (int j = 0; j < 3 + i; j++) prompt.push_back(20 + i);
+    return prompt;
+  };
+  std::vector<std::vector<int32_t>> expected;
+  for (int i = 0; i < 4; i++) expected.push_back(generate(*engine, prompt_of(i), 5, 60));
+  std::atomic<int> different{0}, steps{0};
+  std::atomic<bool> over{false};
+  engine->watch_steps([&](const StepReport&) { steps++; });
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; caller++)
+    callers.emplace_back([&, caller] {
+      for (int i = 0; i < 6; i++) {
+        if (generate(*engine, prompt_of((i + caller) % 4), 5, 60) != expected[static_cast<size_t>((i + caller) % 4)]) different++;
+        cancel_soon(*engine, i * 11 + caller);
+        RequestOptions options;
+        options.max_tokens = 300;
+        options.terms.priority = i % 3;
+        options.terms.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(2 * i);
+        auto sink = std::make_shared<WaitingSink>();
+        if (!engine->submit(engine->new_id(), prompt_of(i), options, sink, nullptr)) give_up("a request was refused");
+        sink->wait();
+      }
+    });
+  std::thread observer([&] {
+    while (!over) {
+      const EngineStats stats = engine->stats();
+      if (stats.free_pages > stats.total_pages || stats.kept_pages > stats.free_pages) give_up("pages were counted twice");
+    }
+  });
+  for (std::thread& caller : callers) caller.join();
+  over = true;
+  observer.join();
+  engine->watch_steps(nullptr);
+  if (different) give_up("the same prompt and seed gave other tokens where pages were short");
+  std::atomic<bool> closed{false};
+  engine->close([&] { closed = true; });
+  while (!closed) std::this_thread::yield();
+  if (steps == 0) give_up("nobody was told of steps");
 }
 
 }  // namespace
@@ -150,6 +197,8 @@ int main(int argc, char** argv) {
     });
   for (std::thread& caller : callers) caller.join();
   if (different) give_up("the same prompt and seed gave other tokens beside other requests");
+
+  share_and_crowd(*runtime, plan);
 
   // Engines that close while somebody waits for them: everybody is told, once.
   for (int i = 0; i < 10; i++) {
