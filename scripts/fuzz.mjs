@@ -131,7 +131,7 @@ function runNative(name, corpus, time) {
 
 function runFiles(time) {
   // The test's own time limit is that of its formats; nothing else ends it.
-  const env = cleanEnv({ FUZZ_SECONDS: String(time / formats), FUZZ_SEED: String(seed) })
+  const env = cleanEnv({ FUZZ_SECONDS: String(time / formats), FUZZ_SEED: String(seed), NO_COLOR: '1' })
   const { status, stdout, stderr } = spawnSync(process.execPath, [binOf('vitest'), 'run', 'test/fuzz/files.test.ts'], { cwd: root, env, encoding: 'utf8', maxBuffer: 1 << 28 })
   console.log(`${status === 0 ? 'ok    ' : 'FAILED'}  files, seed ${seed}`)
   console.log((status === 0 ? (stdout.match(/^.*, seed \d+: .*$/gm) ?? []).map((line) => `        ${line}`).join('\n') : stdout + stderr))

@@ -17,7 +17,7 @@ import { fixture, temporaryFolder } from '../support/checkpoints.js'
 import { array, value, writeGguf } from '../support/gguf-writer.js'
 import { makeTemplate, mutateBytes, mutateJson, Random } from '../support/mutation.js'
 
-const seconds = Number(process.env.FUZZ_SECONDS ?? 1.5)
+const seconds = Number(process.env.FUZZ_SECONDS ?? 1)
 const seed = Number(process.env.FUZZ_SEED ?? 20_261_123)
 const timeout = 1000 * seconds + 120_000
 /** A hang, whatever else the machine is doing. */
