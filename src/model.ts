@@ -288,7 +288,8 @@ export class Model {
   readonly #tokenizer: Tokenizer | null
   readonly #limits: ModelLimits
   readonly #prompts: ChatPrompts | null
-  readonly #plan: Plan
+  /** Until dispose(), as it may be large. */
+  #plan: Plan | undefined
   #disposed: Promise<void> | undefined
 
   private constructor({ engine, tokenizer, info, limits, prompts, plan }: Parts) {
@@ -458,6 +459,7 @@ export class Model {
     const engine = this.#live()
     if (typeof work !== 'function') throw invalid('work', 'a function', work)
     const { maxEvents = 1_000_000 } = checkOptions(options, profileRules)
+    const plan = this.#plan!
     await callNative(() => engine.startProfile(maxEvents))
     let recorded: NativeProfile | undefined
     try {
@@ -465,7 +467,7 @@ export class Model {
     } finally {
       recorded = await callNative(() => engine.stopProfile())
     }
-    return new Profile(this.#plan, this.info.kvType, recorded ?? { events: new Float64Array(), runs: new Float64Array(), lost: 0 })
+    return new Profile(plan, this.info.kvType, recorded ?? { events: new Float64Array(), runs: new Float64Array(), lost: 0 })
   }
 
   /**
@@ -473,6 +475,7 @@ export class Model {
    * A model that nobody refers to any more is freed without it, at a time that the garbage collector chooses.
    */
   dispose(): Promise<void> {
+    this.#plan = undefined
     this.#disposed ??= callNative(() => this.#engine.dispose())
     return this.#disposed
   }

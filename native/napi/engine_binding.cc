@@ -493,9 +493,9 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(info[1]);
   EngineOptions options;
   options.threads = static_cast<int>(arguments.whole(info[2], "threads", 0, 1024));
-  options.cache_tokens = static_cast<size_t>(arguments.whole(info[2], "cacheTokens", 1, 1 << 30));
+  options.cache_tokens = static_cast<size_t>(arguments.whole(info[2], "cacheTokens", 1, INT32_MAX));
   options.batch_tokens = static_cast<size_t>(arguments.whole(info[2], "batchTokens", 1, 1 << 16));
-  options.max_queue = static_cast<size_t>(arguments.whole(info[2], "maxQueue", 0, 1 << 30));
+  options.max_queue = static_cast<size_t>(arguments.whole(info[2], "maxQueue", 0, INT32_MAX));
   options.kv_type = kv_type(arguments.text(info[2], "kvType", 0), arguments);
   options.isa = arguments.text(info[2], "isa", 0);
   options.map_files = arguments.boolean(info[2], "mmap");

@@ -2,40 +2,52 @@
 import { describe, expect, it } from 'vitest'
 import { testModel } from '../support/checkpoints.js'
 import { reportOf } from '../support/children.js'
+import { count, isFull } from '../support/counts.js'
+import { grows, slopeOf } from '../support/slope.js'
 
-const slow = { timeout: 120_000 }
-const child = { timeoutMs: 100_000, nodeArgs: ['--expose-gc'] }
+const slow = { timeout: count(120_000, 900_000) }
+const child = { timeoutMs: count(100_000, 800_000), nodeArgs: ['--expose-gc'] }
 const mega = 2 ** 20
 
 describe('the event loop', () => {
-  it('stays free while 8 callers generate, and generation goes on while it is blocked', slow, async () => {
-    const report = await reportOf<{
-      delays: number[]
-      ended: boolean
-      timings: { promptMs: number; generationMs: number }
-      tokens: number
-      finishReason: string
-    }>('event-loop', [], child)
-    // The best of three rounds: neighbours on the machine delay everybody.
-    expect(Math.min(...report.delays)).toBeLessThan(50)
-    expect(report).toMatchObject({ ended: true, finishReason: expect.stringMatching(/stop|length/) })
-    expect(report.timings.promptMs + report.timings.generationMs).toBeLessThan(1000)
+  it('stays free from loading to disposing, and generation goes on while it is blocked for 2 s', slow, async () => {
+    const rounds: { phases: { p99: number }[]; all: { p99: number; max: number }; blocked: { tokens: number; engineMs: number; deliveredAfterMs: number } }[] = []
+    // The best of three rounds, and beside the delays of a process that does nothing: neighbours on the machine delay everybody. The
+    // bound is generous; bench/event-loop.mjs measures.
+    const excess = (): number => Math.min(...rounds.map(({ all, phases }) => all.p99 - 3 * phases[0]!.p99))
+    for (let i = 0; i < 3 && !(excess() < 25); i++)
+      rounds.push(await reportOf('../../../bench/event-loop', ['--model', 'embedded', '--quick', '--json']))
+    expect(excess()).toBeLessThan(50)
+    for (const { blocked } of rounds) {
+      // By the engine's clock the story was over before the event loop was free again.
+      expect(blocked.tokens).toBe(200)
+      expect(blocked.engineMs).toBeLessThan(1900)
+    }
   })
 })
 
 describe('memory', () => {
-  it('does not grow over 60 loaded and disposed models, nor over 300 cancelled requests', slow, async () => {
-    const report = await reportOf<{
+  it('does not grow over models loaded and disposed, nor over cancelled requests, and no handle stays', slow, async () => {
+    const { cycles, cancelled, ...rest } = await reportOf<{
       cycles: number[]
       cancelled: number[]
       running: number
+      waiting: number
       freePages: number
       totalPages: number
-    }>('memory', [], child)
-    const { cycles, cancelled, running, freePages, totalPages } = report
-    expect((cycles[1]! - cycles[0]!) / mega).toBeLessThan(20)
-    expect((cancelled[1]! - cancelled[0]!) / mega).toBeLessThan(20)
-    expect({ running, freePages }).toEqual({ running: 0, freePages: totalPages })
+      left: string[]
+    }>('memory', [count(80, 200), count(300, 2000)], child)
+    expect(rest).toEqual({ running: 0, waiting: 0, freePages: rest.totalPages, totalPages: rest.totalPages, left: [] })
+    // Short runs end while the heaps of V8 and of malloc still settle.
+    const noise = count(8, 2) * mega
+    for (const [name, series] of Object.entries({ cycles, cancelled })) {
+      const { growth, t } = slopeOf(series)
+      const first = series[0]!
+      const last = series.at(-1)!
+      const text = `${name}: ${(growth / mega).toFixed(2)} MiB by the line, t = ${t.toFixed(1)}, from ${(first / mega).toFixed(1)} to ${(last / mega).toFixed(1)} MiB`
+      if (isFull) console.log(text)
+      expect(grows(series, noise), text).toBe(false)
+    }
   })
 
   it.skipIf(process.platform !== 'linux')(

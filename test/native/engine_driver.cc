@@ -1,5 +1,5 @@
-// Drives the engine from several threads without Node, for the thread sanitizer: requests, cancellations, scores, steps by hand,
-// engines that close in mid-work. Says what it did and ends with "1 passed, 0 failed"; or exits with 1.
+// Drives the engine from several threads without Node, for the thread sanitizer: requests, storms of cancellations, scores, steps by
+// hand, profiles, engines that close in mid-work, isolates that come and go as workers do. Says what it did and ends with "1 passed, 0 failed"; or exits with 1.
 // Usage: engine_driver PLAN.json (as `infernode inspect --plan --json` prints it)
 #include <atomic>
 #include <condition_variable>
@@ -160,6 +160,52 @@ void share_and_crowd(Runtime& runtime, const std::shared_ptr<const Plan>& plan) 
   if (steps == 0) give_up("nobody was told of steps");
 }
 
+// Many requests that are cancelled at once, by two threads, some before they reach the engine: each is told its end, once.
+void cancel_storm(Engine& engine, int n) {
+  struct Request {
+    uint64_t id;
+    std::shared_ptr<std::atomic<bool>> cancelled = std::make_shared<std::atomic<bool>>(false);
+    std::shared_ptr<WaitingSink> sink = std::make_shared<WaitingSink>();
+  };
+  std::vector<Request> requests;
+  for (int i = 0; i < 12; i++) requests.push_back({engine.new_id()});
+  const auto cancel_half = [&](size_t first) {
+    for (size_t i = first; i < requests.size(); i += 2) {
+      requests[i].cancelled->store(true);
+      engine.cancel(requests[i].id);
+    }
+  };
+  if (n % 3 == 0) cancel_half(0);
+  RequestOptions options;
+  options.max_tokens = 300;
+  for (Request& request : requests)
+    if (Status status = engine.submit(request.id, {1, 2, 3, 4, 5}, options, request.sink, request.cancelled); !status) give_up(text_of(status.error()));
+  std::thread other(cancel_half, 1);
+  cancel_half(0);
+  other.join();
+  for (Request& request : requests) request.sink->wait();
+}
+
+// What a worker's isolate does from its start to its termination, at whatever point of its work that is.
+void come_and_go(const std::shared_ptr<const Plan>& plan, const std::vector<int32_t>& prompt, const std::vector<int32_t>& expected, int n) {
+  auto acquired = Runtime::acquire();
+  if (!acquired) give_up(text_of(acquired.error()));
+  std::shared_ptr<Runtime> runtime = *acquired;
+  acquired = error(ErrorCode::kDisposed, {"runtime"});  // only `runtime` owns it
+  auto engine = load(*runtime, plan, 1 + n % 3);
+  if (n % 2 && generate(*engine, prompt, 11, 24) != expected) give_up("a coming and going isolate got other tokens");
+  cancel_storm(*engine, n);
+  auto sink = std::make_shared<WaitingSink>();
+  RequestOptions options;
+  options.max_tokens = 300;
+  if (Status status = engine->submit(engine->new_id(), prompt, options, sink, nullptr); !status) give_up(text_of(status.error()));
+  std::this_thread::sleep_for(std::chrono::microseconds(n * 211 % 4000));
+  engine->close();
+  if (n % 2) engine.reset();
+  runtime.reset();
+  sink->wait();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -193,12 +239,42 @@ int main(int argc, char** argv) {
           model.forget(caller);
         });
         (void)model.stats();
+        cancel_storm(model, i);
+        if (caller == 0) {
+          runtime->on_driver(1, [&model](ThreadPool&) { (void)model.start_profile(10'000); });
+          if (generate(model, prompt, 11, 24) != expected) different++;
+          runtime->on_driver(1, [&model](ThreadPool&) { (void)model.stop_profile(); });
+        }
       }
     });
   for (std::thread& caller : callers) caller.join();
   if (different) give_up("the same prompt and seed gave other tokens beside other requests");
 
   share_and_crowd(*runtime, plan);
+
+  // Isolates come and go beside a request of this one, and also when none holds the runtime between them.
+  for (const bool alone : {false, true}) {
+    if (alone) {
+      engine->close();
+      other->close();
+      engine.reset();
+      other.reset();
+      acquired = error(ErrorCode::kDisposed, {"runtime"});
+      runtime.reset();
+    }
+    std::vector<std::thread> isolates;
+    for (int i = 0; i < 3; i++)
+      isolates.emplace_back([&, i] {
+        for (int n = 0; n < 5; n++) come_and_go(plan, prompt, expected, 5 * i + n);
+      });
+    if (!alone && generate(*engine, prompt, 11, 24) != expected) give_up("isolates that come and go changed the tokens of one that stays");
+    for (std::thread& isolate : isolates) isolate.join();
+  }
+  acquired = Runtime::acquire();
+  if (!acquired) give_up(text_of(acquired.error()));
+  runtime = *acquired;
+  acquired = error(ErrorCode::kDisposed, {"runtime"});
+  engine = load(*runtime, plan, 2);
 
   // Engines that close while somebody waits for them: everybody is told, once.
   for (int i = 0; i < 10; i++) {
