@@ -7,16 +7,15 @@ import { binOf, buildJobs, capture, cmakeTree, fail, listOf, missingTools, root 
 export const toolsHint =
   'Install them (Debian, Ubuntu: apt-get install cmake g++ make; Fedora: dnf install cmake gcc-c++ make; macOS: xcode-select --install and CMake), then run "npm run build".'
 
-/** `tree` and `defines` are of a build beside the usual one, whose addon then stays in the tree. */
-export async function buildNative({ tree = cmakeTree(), defines = {} } = {}) {
+export async function buildNative() {
   const missing = missingTools()
   if (missing.length > 0) throw new Error(`the native addon needs ${listOf(missing)}. ${toolsHint}`)
 
+  const tree = cmakeTree()
   forgetMovedTree(tree)
   const started = performance.now()
   const say = progress()
   const args = ['build', '--out', relative(root, tree), '--parallel', String(buildJobs), '--target', 'infernode']
-  for (const [name, value] of Object.entries(defines)) args.push(`--CD${name}=${value}`)
   const { status, output } = await capture(process.execPath, [binOf('cmake-js'), ...args], {
     onLine: (line) => say(/^\[ *(\d+)(?:%|\/(\d+))\]/.exec(line)),
   })
@@ -27,7 +26,6 @@ export async function buildNative({ tree = cmakeTree(), defines = {} } = {}) {
 
   // Node provides symbols that the linker cannot see, so it lets any be missing; loading does not.
   const built = join(tree, 'Release', 'infernode.node')
-  if (tree !== cmakeTree()) return built
   const loaded = await capture(process.execPath, ['-e', 'require(process.argv[1])', built])
   if (loaded.status !== 0) throw new Error(`the native addon does not load.\n${loaded.output.trim()}`)
 

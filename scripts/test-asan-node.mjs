@@ -3,8 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { buildNative } from './build-native.mjs'
-import { cleanEnv, cmakeTree, fail, root } from './toolchain.mjs'
+import { cleanEnv, cmakeBuild, fail, root } from './toolchain.mjs'
 
 const seconds = Number(process.argv[2] ?? 30)
 
@@ -12,13 +11,11 @@ try {
   if (process.platform !== 'linux') throw new Error('test:asan-node needs Linux.')
   const library = spawnSync(process.env.CXX ?? 'c++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim()
   if (!existsSync(library)) throw new Error(`test:asan-node needs libasan.so, which ${process.env.CXX ?? 'c++'} does not have.`)
-  // Shares its objects with test:asan.
-  const tree = cmakeTree('address-undefined')
-  const isas = process.arch === 'x64' ? 'avx2;avx512_vnni' : ''
-  const built = await buildNative({ tree, defines: { INFERNODE_SANITIZE: 'address,undefined', INFERNODE_ISAS: isas } })
+  // With test:asan's objects.
+  const tree = await cmakeBuild('address,undefined', ['infernode'])
   const package_ = join(tree, 'package', 'build', 'Release')
   mkdirSync(package_, { recursive: true })
-  copyFileSync(built, join(package_, 'infernode.node'))
+  copyFileSync(join(tree, 'Release', 'infernode.node'), join(package_, 'infernode.node'))
   const { status, signal } = spawnSync(
     process.execPath,
     [join(root, 'test/engine/children/random-use.mjs'), String(seconds), String(Date.now() % 1e6), '2'],

@@ -4,29 +4,19 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { buildJobs, capture, cleanEnv, cmakeTree, fail, listOf, missingTools, root } from './toolchain.mjs'
+import { capture, cleanEnv, cmakeBuild, fail, listOf, missingTools, root } from './toolchain.mjs'
 
 const args = process.argv.slice(2)
 const sanitize = args[0] === '--sanitize' ? args.splice(0, 2)[1] : ''
-// Sanitized kernels take minutes to compile, so not every variant: races are between threads, whatever the instructions; and the
-// two AVX-512 variants left out differ from avx512_vnni in a header each. Without sanitizers, all variants are tested.
-const sanitizedIsas = { thread: 'avx2', 'address,undefined': 'avx2;avx512_vnni' }
-const isas = process.arch === 'x64' ? (sanitizedIsas[sanitize] ?? '') : ''
 const targets =
   sanitize === 'thread' ? ['engine_driver'] : process.platform === 'linux' ? ['native_tests', 'failing_system_tests'] : ['native_tests']
 
-async function build(tree) {
+async function build() {
   const missing = missingTools()
   const doctest = spawnSync(process.env.CXX ?? 'c++', ['-E', '-x', 'c++', '-'], { input: '#include <doctest/doctest.h>\n', stdio: ['pipe', 'ignore', 'ignore'] })
   if (targets.includes('native_tests') && doctest.status !== 0) missing.push('doctest (Debian, Ubuntu: apt-get install doctest-dev)')
   if (missing.length > 0) throw new Error(`the native tests need ${listOf(missing)}.`)
-  for (const step of [
-    ['-S', '.', '-B', tree, '-DCMAKE_BUILD_TYPE=Release', `-DINFERNODE_SANITIZE=${sanitize}`, `-DINFERNODE_ISAS=${isas}`],
-    ['--build', tree, '--target', ...targets, '--parallel', String(buildJobs)],
-  ]) {
-    const { status, output } = await capture('cmake', step)
-    if (status !== 0) throw new Error(`cmake ${step.join(' ')}:\n${output.slice(-8000)}`)
-  }
+  return cmakeBuild(sanitize, targets)
 }
 
 /** The plan and the tokenizer's description of the embedded model, as the native side takes them. */
@@ -42,8 +32,7 @@ async function writeEmbeddedModel(folder) {
 }
 
 try {
-  const tree = cmakeTree(sanitize ? sanitize.replace(/\W+/g, '-') : 'release') // shares the addon's objects
-  await build(tree)
+  const tree = await build()
   const model = await writeEmbeddedModel(tree)
   const env = cleanEnv({
     INFERNODE_TEST_PLAN: model.plan,
