@@ -17,12 +17,15 @@ export function runChild(
   args: readonly (string | number)[] = [],
   options: {
     nodeArgs?: string[]
+    env?: Record<string, string>
     timeoutMs?: number
     onOutput?: (text: string, kill: (signal: NodeJS.Signals) => void) => void
   } = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...(options.nodeArgs ?? []), join(folder, `${name}.mjs`), ...args.map(String)])
+    const child = spawn(process.execPath, [...(options.nodeArgs ?? []), join(folder, `${name}.mjs`), ...args.map(String)], {
+      env: { ...process.env, ...options.env },
+    })
     const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 20_000)
     let stdout = ''
     let stderr = ''
