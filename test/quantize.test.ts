@@ -125,6 +125,30 @@ describe('quantize', () => {
     expect((await model.generate([1, 5, 9], { maxTokens: 3, temperature: 0 }).result()).tokens.length).toBe(3)
   })
 
+  it('makes one file of a split checkpoint', async () => {
+    const folder = await temporaryFolder()
+    const parts = [1, 2].map((i) => join(folder, `in-0000${i}-of-00002.gguf`)) as [string, string]
+    for (const [i, path] of parts.entries()) {
+      const metadata = new Map([
+        ['general.architecture', ggufValue('string', 'made')],
+        ['split.no', ggufValue('u16', i)],
+        ['split.count', ggufValue('u16', 2)],
+      ])
+      const writer = await GgufWriter.create(path, { metadata, tensors: [{ name: `part.${i}.weight`, type: 'f32', shape: [2, 32] }] })
+      await writer.write(`part.${i}.weight`, new Uint8Array(new Float32Array(64).fill(i + 1).buffer))
+      await writer.finish()
+    }
+    const out = join(folder, 'out.gguf')
+    await expect(quantize(parts[0], parts[1], { type: 'f16', overwrite: true })).rejects.toThrow(code('INVALID_ARGUMENT', 'another file'))
+    await quantize(parts[1], out, { type: 'f16' })
+    const { tensors, files, config } = await openGguf(out)
+    expect(files.length).toBe(1)
+    expect([...(config as { metadata: Map<string, unknown> }).metadata.keys()].filter((key) => key.startsWith('split.'))).toEqual([])
+    const values = await bytesOf(await openGguf(out), tensors.get('part.1.weight')!)
+    // 2 in f16.
+    expect(values.equals(Buffer.alloc(128, Buffer.of(0x00, 0x40)))).toBe(true)
+  })
+
   it('quantizes again only if that is asked for', async () => {
     const folder = await temporaryFolder()
     const out = join(folder, 'out.gguf')

@@ -43,10 +43,11 @@ const rows = []
 try {
   for (const input of inputs)
     for (const type of types) {
-      process.stderr.write(`${input}: ${type}\n`)
       const path = join(folder, 'model.gguf')
       const report = await quantize(input, path, { type, overwrite: true, allowRequantize: true })
       rows.push(await compare(input, type, path, report))
+      // It takes minutes on a busy machine.
+      process.stderr.write(`${Object.values(rows.at(-1)).join('  ')}\n`)
     }
 } finally {
   rmSync(folder, { recursive: true })

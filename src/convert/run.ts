@@ -111,8 +111,8 @@ async function checkOutput({ output, overwrite }: ConversionOrder, checkpoint: C
   if (!(await attempt(exists(output)))) return
   const found = await attempt(stat(output))
   const real = await attempt(realpath(output))
-  for (const { path } of checkpoint.files)
-    if ((await realpath(path)) === real)
+  for (const path of [...checkpoint.files.map(({ path }) => path), checkpoint.config.path, checkpoint.tokenizer?.path])
+    if (path !== undefined && (await realpath(path)) === real)
       throw new InfernodeError('INVALID_ARGUMENT', 'output', 'another file than the input', quoteForPeople(output))
   if (!found.isFile())
     throw new InfernodeError('FILE_UNWRITABLE', quoteForPeople(output), found.isDirectory() ? 'it is a folder' : 'it is not a regular file')
