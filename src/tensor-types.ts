@@ -12,7 +12,7 @@ interface TensorTypeRow {
   readonly ggufId: number | null
   /** Name in safetensors headers; null where safetensors has none. */
   readonly safetensorsName: string | null
-  /** What a matmul with weights of this type reads. `f32` for block types: they are dequantized first. */
+  /** What a matmul with weights of this type reads. `f32` for a block type: it is dequantized first. */
   readonly activations: ActivationType | null
 }
 
@@ -30,18 +30,18 @@ export const tensorTypes = {
   bf16: row(1, 2, 30, 'BF16', 'f32'),
   i32: row(1, 4, 26, 'I32', null),
   q4_0: row(32, 18, 2, null, 'a8_32'),
-  q4_1: row(32, 20, 3, null, 'f32'),
+  q4_1: row(32, 20, 3, null, 'a8_32'),
   q5_0: row(32, 22, 6, null, 'a8_32'),
-  q5_1: row(32, 24, 7, null, 'f32'),
+  q5_1: row(32, 24, 7, null, 'a8_32'),
   q8_0: row(32, 34, 8, null, 'a8_32'),
-  q2_k: row(256, 84, 10, null, 'f32'),
-  q3_k: row(256, 110, 11, null, 'f32'),
+  q2_k: row(256, 84, 10, null, 'a8_256'),
+  q3_k: row(256, 110, 11, null, 'a8_256'),
   q4_k: row(256, 144, 12, null, 'a8_256'),
-  q5_k: row(256, 176, 13, null, 'f32'),
+  q5_k: row(256, 176, 13, null, 'a8_256'),
   q6_k: row(256, 210, 14, null, 'a8_256'),
-  iq4_nl: row(32, 18, 20, null, 'f32'),
-  iq4_xs: row(256, 136, 23, null, 'f32'),
-  mxfp4: row(32, 17, 39, null, 'f32'),
+  iq4_nl: row(32, 18, 20, null, 'a8_32'),
+  iq4_xs: row(256, 136, 23, null, 'a8_256'),
+  mxfp4: row(32, 17, 39, null, 'a8_32'),
   /** Activations as int8: per block of 32 one f32 scale and one i32 sum (native/quant/activations.h). */
   a8_32: row(32, 40, null, null, null),
   /** Activations as int8: per block of 256 one f32 scale, and one i16 sum per 16 values. */

@@ -1,5 +1,5 @@
-// How near the matmul comes to this machine's limits: 512 tokens against the peak int8 (or f32) rate, one token against the
-// read bandwidth. Rounds alternate between types and probes, so that a machine shared with others disturbs all alike; medians
+// How near the matmul comes to this machine's limits: 512 tokens against the peak int8 (or f32) rate, one token and small
+// batches against the read bandwidth. Rounds alternate between types and probes, so that a machine shared with others disturbs all alike; medians
 // count.
 //
 //   native_bench [--isa NAME] [--threads N] [--rounds N] [--rows N] [--cols N] [TYPE …]
@@ -85,9 +85,11 @@ struct Weights {
   }
 };
 
+constexpr size_t kPrompt = 512, kBatches[] = {1, 2, 4, 8, 16};
+
 struct Case {
   Weights weights;
-  std::vector<double> prompt, decode, few;  // operations, then bytes per second
+  std::vector<double> prompt, batch[std::size(kBatches)];  // operations; bytes of weights per second
 };
 
 // x in every activation type.
@@ -151,7 +153,8 @@ Options parse(int argc, char** argv) {
       std::fprintf(stderr, "unknown option %s\n", option.c_str()), std::exit(1);
   }
   if (o.types.empty())
-    for (const char* name : {"q8_0", "q4_k", "q4_0", "q5_0", "q6_k", "f32", "f16", "bf16", "q5_k"})
+    for (const char* name : {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "mxfp4", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k",
+                             "iq4_xs", "f32", "f16", "bf16"})
       o.types.push_back(type_named(name));
   return o;
 }
@@ -160,18 +163,17 @@ Options parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const Options o = parse(argc, argv);
-  constexpr size_t kPrompt = 512, kFew = 4;
   Random random(1);
   Input x(*o.kernels, kPrompt, o.cols, random);
   std::vector<Case> cases;
-  for (TensorType type : o.types) cases.push_back({Weights(type, o), {}, {}, {}});
+  for (TensorType type : o.types) cases.push_back({Weights(type, o), {}, {}});
   Matrix prompt_out(kPrompt, o.rows);
   std::vector<double> peak, read;
   volatile uint64_t sink = 0;
   const uint64_t probe = uint64_t{1} << (std::strcmp(o.kernels->isa, "scalar") == 0 ? 28 : 34);
   for (size_t round = 0; round < o.rounds; round++)
     for (Case& c : cases) {
-      Matrix out(kFew, c.weights.all.rows);
+      Matrix out(kBatches[std::size(kBatches) - 1], c.weights.all.rows);
       const double work = 2.0 * static_cast<double>(o.rows * o.cols), bytes = static_cast<double>(c.weights.bytes.size());
       peak.push_back(2.0 * static_cast<double>(probe * o.threads) /
                      time_of(o.threads, [&](size_t) { sink = sink + o.kernels->int8_probe(probe); }));
@@ -180,14 +182,18 @@ int main(int argc, char** argv) {
                        sink = sink + o.kernels->read_probe(c.weights.bytes.data() + i * n, n);
                      }));
       c.prompt.push_back(work * kPrompt / run_linear(o, c.weights.one, x, kPrompt, prompt_out));
-      c.decode.push_back(bytes / run_linear(o, c.weights.all, x, 1, out));
-      c.few.push_back(bytes / run_linear(o, c.weights.all, x, kFew, out));
+      for (size_t i = 0; i < std::size(kBatches); i++)
+        c.batch[i].push_back(bytes / run_linear(o, c.weights.all, x, kBatches[i], out));
     }
   std::printf("%s, %zu thread(s), weights [%zu, %zu], %zu rounds; int8 peak %.0f GOP/s, read %.1f GB/s (medians)\n",
               o.kernels->isa, o.threads, o.rows, o.cols, o.rounds, median(peak) / 1e9, median(read) / 1e9);
-  std::printf("%-6s %12s %10s %12s %10s %14s\n", "type", "512 tokens", "of peak", "1 token", "of read", "4 tokens");
-  for (const Case& c : cases)
-    std::printf("%-6s %7.0f GOP/s %8.0f %% %7.1f GB/s %8.0f %% %9.1f GB/s\n", info(c.weights.type).name, median(c.prompt) / 1e9,
-                100 * median(c.prompt) / median(peak), median(c.decode) / 1e9, 100 * median(c.decode) / median(read),
-                median(c.few) / 1e9);
+  std::printf("%-6s %12s %8s %8s", "type", "512 tokens", "of peak", "of read:");
+  for (size_t n : kBatches) std::printf(" %5zu", n);
+  std::printf("  tokens\n");
+  for (const Case& c : cases) {
+    std::printf("%-6s %7.0f GOP/s %6.0f %% %8s", info(c.weights.type).name, median(c.prompt) / 1e9,
+                100 * median(c.prompt) / median(peak), "");
+    for (const auto& batch : c.batch) std::printf(" %3.0f %%", 100 * median(batch) / median(read));
+    std::printf("\n");
+  }
 }

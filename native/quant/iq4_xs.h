@@ -16,12 +16,15 @@ struct Iq4_Xs {
 };
 static_assert(sizeof(Iq4_Xs) == 136);
 
+static inline int sub_scale(const Iq4_Xs& block, size_t sub) {
+  const int low = block.scales_low[sub / 2] >> sub % 2 * 4 & 15, high = block.scales_high[sub / 4] >> sub % 4 * 2 & 3;
+  return (low | high << 4) - 32;
+}
+
 static inline void decode(const Iq4_Xs& block, float* out) {
   const float d = to_float(block.d);
-  const int high = block.scales_high[0] | block.scales_high[1] << 8;
   for (size_t sub = 0; sub < 8; sub++) {
-    const int low = block.scales_low[sub / 2] >> sub % 2 * 4 & 15;
-    const float scale = d * static_cast<float>((low | (high >> 2 * sub & 3) << 4) - 32);
+    const float scale = d * static_cast<float>(sub_scale(block, sub));
     const uint8_t* q = block.q + 16 * sub;
     for (size_t i = 0; i < 16; i++) {
       out[32 * sub + i] = scale * static_cast<float>(kIq4Values[q[i] & 15]);

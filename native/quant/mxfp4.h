@@ -17,10 +17,14 @@ struct Mxfp4 {
 };
 static_assert(sizeof(Mxfp4) == 17);
 
-static inline void decode(const Mxfp4& block, float* out) {
-  // Half the scale, 2^(exponent - 128), as the values are doubled; the two smallest are subnormal.
+// Half the scale, 2^(exponent - 128), as the values are doubled; the two smallest are subnormal.
+static inline float half_scale(const Mxfp4& block) {
   const uint32_t bits = block.exponent < 2 ? 0x00200000u << block.exponent : static_cast<uint32_t>(block.exponent - 1) << 23;
-  const float scale = __builtin_bit_cast(float, bits);
+  return __builtin_bit_cast(float, bits);
+}
+
+static inline void decode(const Mxfp4& block, float* out) {
+  const float scale = half_scale(block);
   for (size_t i = 0; i < 16; i++) {
     out[i] = scale * static_cast<float>(kMxfp4Doubled[block.q[i] & 15]);
     out[i + 16] = scale * static_cast<float>(kMxfp4Doubled[block.q[i] >> 4]);

@@ -4,7 +4,7 @@
  */
 import { type TensorTypeName, tensorTypes } from '../../src/tensor-types.js'
 import { matrix, type Matrix, row } from './matrix.js'
-import { f16 } from './quant.js'
+import { decode, f16 } from './quant.js'
 
 const f32 = Math.fround
 const word = new Float64Array(1)
@@ -54,53 +54,53 @@ export function quantizeRow(x: Float64Array, block: 32 | 256): Quantized {
   return { values, scales }
 }
 
-/** Integers of a block as they enter its sums: a quant per value, a scale (and a minimum) per sub-block. */
-interface IntegerBlock {
-  readonly d: number
-  readonly dmin: number
-  /** Values per scale. */
-  readonly sub: number
-  readonly quants: Int32Array
-  readonly scales: readonly number[]
-  readonly mins: readonly number[]
+/** Where the types with integer products keep their f16 scale and their f16 minimum, which the K-quants subtract. */
+export const scalesAt: Partial<Record<TensorTypeName, { readonly d: number; readonly min?: number; readonly subtracted?: true }>> = {
+  q4_0: { d: 0 },
+  q4_1: { d: 0, min: 2 },
+  q5_0: { d: 0 },
+  q5_1: { d: 0, min: 2 },
+  q8_0: { d: 0 },
+  iq4_nl: { d: 0 },
+  q2_k: { d: 80, min: 82, subtracted: true },
+  q3_k: { d: 108 },
+  q4_k: { d: 0, min: 2, subtracted: true },
+  q5_k: { d: 0, min: 2, subtracted: true },
+  q6_k: { d: 208 },
+  iq4_xs: { d: 0 },
 }
 
-/** The integers behind the bytes of a block. */
+/** A block as it enters its sums: integers (quants times sub-block scales, and the minimums'), and what these are scaled with. */
+interface IntegerBlock {
+  readonly d: number
+  readonly quants: Float64Array
+  readonly min: number
+  readonly minimums: Float64Array | null
+}
+
+/** The integers are the block's values where one scale is 1 and the other 0. */
 function integersOf(type: TensorTypeName, bytes: Uint8Array): IntegerBlock {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  const nibble = (at: number, j: number) => (j < 16 ? view.getUint8(at + j) & 15 : view.getUint8(at + j - 16) >> 4)
-  const quantsOf = (f: (i: number) => number) => Int32Array.from({ length: tensorTypes[type].blockValues }, (_, i) => f(i))
-  const plain = { d: f16(view, 0), dmin: 0, sub: 32, scales: [1], mins: [0] }
-  switch (type) {
-    case 'q8_0':
-      return { ...plain, quants: quantsOf((i) => view.getInt8(2 + i)) }
-    case 'q4_0':
-      return { ...plain, quants: quantsOf((i) => nibble(2, i) - 8) }
-    case 'q5_0': {
-      const fifths = view.getUint32(2, true)
-      return { ...plain, quants: quantsOf((i) => (nibble(6, i) | (((fifths >>> i) & 1) << 4)) - 16) }
-    }
-    case 'q4_k': {
-      const packed = (j: number) => view.getUint8(4 + j)
-      const eight = [0, 1, 2, 3, 4, 5, 6, 7]
-      const scale = (j: number) => (j < 4 ? packed(j) & 63 : (packed(j + 4) & 15) | ((packed(j - 4) >> 6) << 4))
-      const min = (j: number) => (j < 4 ? packed(j + 4) & 63 : (packed(j + 4) >> 4) | ((packed(j) >> 6) << 4))
-      const quant = (i: number) => (view.getUint8(16 + 32 * (i >> 6) + (i & 31)) >> (i & 32 ? 4 : 0)) & 15
-      return { ...plain, dmin: f16(view, 2), quants: quantsOf(quant), scales: eight.map(scale), mins: eight.map(min) }
-    }
-    case 'q6_k': {
-      const quant = (i: number) => {
-        const [half, quarter, l] = [i >> 7, (i >> 5) & 3, i & 31]
-        const low = view.getUint8(64 * half + 32 * (quarter & 1) + l) >> (quarter < 2 ? 0 : 4)
-        const high = (view.getUint8(128 + 32 * half + l) >> (2 * quarter)) & 3
-        return ((low & 15) | (high << 4)) - 32
-      }
-      const scales = Array.from({ length: 16 }, (_, j) => view.getInt8(192 + j))
-      return { d: f16(view, 208), dmin: 0, sub: 16, quants: quantsOf(quant), scales, mins: [] }
-    }
-    default:
-      throw new Error(`${type} has no integer products`)
+  const withScales = (set: (view: DataView) => void) => {
+    const copy = bytes.slice()
+    set(new DataView(copy.buffer))
+    return decode(type, copy)
   }
+  if (type === 'mxfp4') {
+    // Its values have halves: the integers are twice the values, so the scale is halved. An exponent of 128 doubles.
+    return { d: 2 ** (bytes[0]! - 128), quants: withScales((view) => view.setUint8(0, 128)), min: 0, minimums: null }
+  }
+  const at = scalesAt[type]
+  if (!at) throw new Error(`${type} has no integer products`)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+  const one = 0x3c00
+  const scaled = (d: number, min: number) =>
+    withScales((copy) => {
+      copy.setUint16(at.d, d, true)
+      if (at.min !== undefined) copy.setUint16(at.min, min, true)
+    })
+  const quants = scaled(one, 0)
+  if (at.min === undefined) return { d: f16(view, at.d), quants, min: 0, minimums: null }
+  return { d: f16(view, at.d), quants, min: f16(view, at.min), minimums: scaled(0, one) }
 }
 
 /** x · weightᵀ for a type whose products are integers: an exact sum per scale, then one FMA per scale, in increasing k. */
@@ -115,18 +115,12 @@ export function integerLinear(x: Matrix, type: TensorTypeName, bytes: Uint8Array
     const { values, scales } = rows[t]!
     let acc = 0
     for (let b = 0; b < perRow; b++) {
-      const block = blocks[o * perRow + b]!
-      let products = 0
-      let minimums = 0
-      block.quants.forEach((quant, i) => {
-        const sub = Math.floor(i / block.sub)
-        const value = values[b * blockValues + i]!
-        products += block.scales[sub]! * quant * value
-        minimums += (block.mins[sub] ?? 0) * value
-      })
+      const { d, quants, min, minimums } = blocks[o * perRow + b]!
+      const sum = (integers: Float64Array) => integers.reduce((all, integer, i) => all + integer * values[b * blockValues + i]!, 0)
       const da = scales[b]!
-      acc = fma(f32(products), f32(block.d * da), acc)
-      if (type === 'q4_k') acc = fma(-f32(minimums), f32(block.dmin * da), acc)
+      acc = fma(f32(sum(quants)), f32(d * da), acc)
+      // What is subtracted is the sum, with its sign: -0 where it is 0.
+      if (minimums) acc = fma(scalesAt[type]!.subtracted ? -f32(0 - sum(minimums)) : f32(sum(minimums)), f32(min * da), acc)
     }
     return acc
   })

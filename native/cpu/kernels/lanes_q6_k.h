@@ -1,7 +1,7 @@
 // q6_k for the vector tiles.
 #pragma once
 
-#include "int8.h"
+#include "cpu/kernels/block_lanes.h"
 #include "quant/q6_k.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -33,8 +33,7 @@ struct Q6_KLanes {
     d = load_halves<kFull>(rows, offset + offsetof(Block, d));
 #pragma GCC unroll 16
     for (int j = 0; j < 16; j++) scales[j] = (words[j / 4] << (24 - j % 4 * 8)) >> 24;
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) pairs[j] = (scales[2 * j] & 0xffff) | (scales[2 * j + 1] << 16);
+    pairs_of(scales, pairs);
   }
 };
 

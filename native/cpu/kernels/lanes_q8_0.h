@@ -1,13 +1,13 @@
 // q8_0 for the vector tiles.
 #pragma once
 
-#include "int8.h"
+#include "cpu/kernels/block_lanes.h"
 #include "quant/q8_0.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-struct Q8_0Lanes {
+struct Q8_0Lanes : BlockLanes {
   using Block = quant::Q8_0;
   static constexpr int kStored = 255;          // the largest stored weight
   static constexpr int kOffset = kByteOffset;  // what is added to a weight as the tile stores it

@@ -23,10 +23,18 @@ INFERNODE_INLINE size_t items_of(const Weight& weight) { return (weight.rows + k
 constexpr TensorType activations_of(TensorType weight) {
   switch (weight) {
     case TensorType::kQ4_0:
+    case TensorType::kQ4_1:
     case TensorType::kQ5_0:
-    case TensorType::kQ8_0: return TensorType::kA8_32;
+    case TensorType::kQ5_1:
+    case TensorType::kQ8_0:
+    case TensorType::kIq4_Nl:
+    case TensorType::kMxfp4: return TensorType::kA8_32;
+    case TensorType::kQ2_K:
+    case TensorType::kQ3_K:
     case TensorType::kQ4_K:
-    case TensorType::kQ6_K: return TensorType::kA8_256;
+    case TensorType::kQ5_K:
+    case TensorType::kQ6_K:
+    case TensorType::kIq4_Xs: return TensorType::kA8_256;
     default: return TensorType::kF32;
   }
 }

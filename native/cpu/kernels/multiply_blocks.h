@@ -1,5 +1,7 @@
-// Products with weights in blocks of 32 with one scale (q8_0, q4_0, q5_0) and a8_32 activations.
-// The contract: per output and block, the exact int32 sum I, then acc = fma(float(I), dw * da, acc), blocks in increasing k.
+// Products with weights in blocks of 32 with one scale (q8_0, q4_0, q5_0, iq4_nl, mxfp4) or a scale and a minimum (q4_1, q5_1)
+// and a8_32 activations.
+// The contract: per output and block, the exact int32 sum I, then acc = fma(float(I), dw * da, acc) and, where there is a
+// minimum, acc = fma(float(the activations' sum), mw * da, acc); blocks in increasing k.
 // Stored weights are unsigned with an offset, so I starts at -offset * (the activations' sum).
 #pragma once
 
@@ -23,12 +25,14 @@ INFERNODE_INLINE void stream_step(const RowGroup& rows, size_t b, const A8_32Row
   Ints parts[kLanes], dots[kStep / 32];
 #pragma GCC unroll 16
   for (size_t i = 0; i < kLanes; i++)
-    parts[i] = dot4<Type>(Type::template weights<kFullStep>(block_of<Type>(rows.at<kFullRows>(i), b)), activations);
+    parts[i] = dot4<chain_of(Type::kStored)>(Type::template weights<kFullStep>(block_of<Type>(rows.at<kFullRows>(i), b)), activations);
   sums_of_32(parts, dots);
   for (size_t j = 0; j < blocks; j++) {
-    const Floats dw = load_halves<kFullRows>(rows, (b + j) * block_bytes);
+    const Floats dw = Type::template scales<kFullRows>(rows, (b + j) * block_bytes), da = all_floats(x.scales[b + j]);
     const Ints sum = Type::kOffset ? dots[j] + all_ints(-Type::kOffset * x.sums[b + j]) : dots[j];
-    acc = multiply_add(to_floats(sum), dw * all_floats(x.scales[b + j]), acc);
+    acc = multiply_add(to_floats(sum), dw * da, acc);
+    if constexpr (Type::kHasMin)
+      acc = multiply_add(to_floats(all_ints(x.sums[b + j])), Type::template mins<kFullRows>(rows, (b + j) * block_bytes) * da, acc);
   }
 }
 
@@ -45,8 +49,8 @@ template <class Type, bool kFullRows>
 // ---- several tokens: a panel of weights, four consecutive values of each row in a lane, used for all of them
 
 struct BlockPanel {
-  std::byte* weights;  // [block][8][kPanelGroups][kLanes * 4]
-  float* scales;       // [block][kPanelGroups][kLanes]
+  std::byte* weights;    // [block][8][kPanelGroups][kLanes * 4]
+  float *scales, *mins;  // [block][kPanelGroups][kLanes]
 };
 
 template <class Type, bool kFullRows, bool kFullStep>
@@ -60,9 +64,11 @@ INFERNODE_INLINE void unpack_step(const RowGroup& rows, size_t g, size_t b, size
 #pragma GCC unroll 16
   for (size_t j = 0; j < blocks * 8; j++)
     store_ints(panel.weights + ((panel_block * 8 + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
-  for (size_t j = 0; j < blocks; j++)
-    store_floats(panel.scales + ((panel_block + j) * kPanelGroups + g) * kLanes,
-                 load_halves<kFullRows>(rows, (b + j) * block_bytes));
+  for (size_t j = 0; j < blocks; j++) {
+    const size_t at = ((panel_block + j) * kPanelGroups + g) * kLanes, offset = (b + j) * block_bytes;
+    store_floats(panel.scales + at, Type::template scales<kFullRows>(rows, offset));
+    if constexpr (Type::kHasMin) store_floats(panel.mins + at, Type::template mins<kFullRows>(rows, offset));
+  }
 }
 
 template <class Type, bool kFullRows>
@@ -73,11 +79,13 @@ template <class Type, bool kFullRows>
     if (b < n_blocks) unpack_step<Type, kFullRows, false>(rows, g, first + b, b, panel);
 }
 
-template <class Type>
+// The same for all types of a form: with or without minimums, and adding so many pairs in 16 bits.
+template <size_t kChain, bool kHasMin>
 struct BlockTile {
   const BlockPanel& panel;
   const Rows& x;
   size_t first_block, n_blocks;
+  int32_t offset;
   float* sums;  // of the panel's first row
 
   template <size_t kTokens>
@@ -98,14 +106,20 @@ struct BlockTile {
       Ints dots[kPanelGroups][kTokens];
 #pragma GCC unroll 16
       for (size_t t = 0; t < kTokens; t++)
-        for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = all_ints(Type::kOffset ? -Type::kOffset * x_sums[t][b] : 0);
-      add_dots<Type, 8>(panel.weights + b * 8 * kPanelGroups * sizeof(Ints), values, b * 32, dots);
+        for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = all_ints(kHasMin ? 0 : -offset * x_sums[t][b]);
+      add_dots<kChain, 8>(panel.weights + b * 8 * kPanelGroups * sizeof(Ints), values, b * 32, dots);
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
         const Floats dw = load_floats(panel.scales + (b * kPanelGroups + g) * kLanes);
 #pragma GCC unroll 16
         for (size_t t = 0; t < kTokens; t++)
           acc[g][t] = multiply_add(to_floats(dots[g][t]), dw * all_floats(scales[t][b]), acc[g][t]);
+        if constexpr (kHasMin) {
+          const Floats mw = load_floats(panel.mins + (b * kPanelGroups + g) * kLanes);
+#pragma GCC unroll 16
+          for (size_t t = 0; t < kTokens; t++)
+            acc[g][t] = multiply_add(to_floats(all_ints(x_sums[t][b])), mw * all_floats(scales[t][b]), acc[g][t]);
+        }
       }
     }
 #pragma GCC unroll 16
@@ -127,7 +141,8 @@ void multiply_blocks(const Product& p) {
     return;
   }
   const size_t per_panel = panel_values(p.x.n) / 32;
-  const BlockPanel panel{p.panel, reinterpret_cast<float*>(p.panel + per_panel * 32 * kPanelRows)};
+  float* const scales = reinterpret_cast<float*>(p.panel + per_panel * 32 * kPanelRows);
+  const BlockPanel panel{p.panel, scales, scales + per_panel * kPanelRows};
   for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
     float* sums = p.sums + first;
     for (size_t t = 0; t < p.x.n; t++)
@@ -138,7 +153,8 @@ void multiply_blocks(const Product& p) {
         const RowGroup rows = row_group(p, first + g * kLanes);
         (rows.last + 1 == kLanes ? unpack_blocks<Type, true> : unpack_blocks<Type, false>)(rows, g, b, n, panel);
       }
-      for_tokens<kBlockTokens>(p.x.n, BlockTile<Type>{panel, p.x, b, n, sums});
+      const BlockTile<chain_of(Type::kStored), Type::kHasMin> tile{panel, p.x, b, n, Type::kOffset, sums};
+      for_tokens<kBlockTokens>(p.x.n, tile);
     }
   }
 }

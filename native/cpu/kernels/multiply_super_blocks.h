@@ -1,4 +1,4 @@
-// Products with weights in super-blocks of 256 with integer sub-block scales (q4_k, q6_k) and a8_256 activations.
+// Products with weights in super-blocks of 256 with integer sub-block scales (the K-quants, iq4_xs) and a8_256 activations.
 // The contract: per output and super-block, S = Σ scale_j * I_j and M = Σ min_j * (the activations' sum over j), exact in
 // int32, then acc = fma(float(S), d * da, acc) and, where there are minimums, acc = fma(-float(M), dmin * da, acc); k
 // increases.
@@ -9,14 +9,15 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-template <class Type>
-INFERNODE_INLINE void add_super_block(Ints s, Ints m, Floats d, Floats dmin, float x_scale, Floats& acc) {
+// offset: what stored weights have too much; m holds the sums that repair it where there are no minimums.
+template <bool kHasMin>
+INFERNODE_INLINE void add_super_block(Ints s, Ints m, int32_t offset, Floats d, Floats dmin, float x_scale, Floats& acc) {
   const Floats da = all_floats(x_scale);
-  if constexpr (Type::kHasMin) {
+  if constexpr (kHasMin) {
     acc = multiply_add(to_floats(s), d * da, acc);
     acc = multiply_add(-to_floats(m), dmin * da, acc);
   } else {
-    acc = multiply_add(to_floats(s - m * Type::kOffset), d * da, acc);
+    acc = multiply_add(to_floats(s - m * offset), d * da, acc);
   }
 }
 
@@ -40,7 +41,7 @@ template <class Type, bool kFullRows>
       Ints parts[kLanes], dots[step_subs];
 #pragma GCC unroll 16
       for (size_t i = 0; i < kLanes; i++)
-        parts[i] = dot4<Type>(Type::weights(*block_of<Type>(rows.at<kFullRows>(i), b), step), activations);
+        parts[i] = dot4<chain_of(Type::kStored)>(Type::weights(*block_of<Type>(rows.at<kFullRows>(i), b), step), activations);
       if constexpr (Type::kSubValues == 32)
         sums_of_32(parts, dots);
       else
@@ -48,7 +49,7 @@ template <class Type, bool kFullRows>
 #pragma GCC unroll 4
       for (size_t j = 0; j < step_subs; j++) s += dots[j] * scales[step * step_subs + j];
     }
-    add_super_block<Type>(s, m, d, dmin, x.scales[b], acc);
+    add_super_block<Type::kHasMin>(s, m, Type::kOffset, d, dmin, x.scales[b], acc);
   }
   store_floats(sums, acc);
 }
@@ -93,16 +94,18 @@ template <class Type, bool kFullRows>
   }
 }
 
-template <class Type>
+// The same for all types of a form, as of blocks.
+template <size_t kChain, size_t kSubValues, bool kHasMin>
 struct SuperTile {
   const SuperPanel& panel;
   const Rows& x;
   size_t first_block, n_blocks;
+  int32_t offset;
   float* sums;
 
   template <size_t kTokens>
   [[gnu::noinline]] void run(size_t token) const {
-    constexpr size_t n_subs = 256 / Type::kSubValues, runs = Type::kSubValues / 4, group_bytes = kPanelGroups * sizeof(Ints);
+    constexpr size_t n_subs = 256 / kSubValues, runs = kSubValues / 4, group_bytes = kPanelGroups * sizeof(Ints);
     A8_256Row rows[kTokens];
     const int8_t* values[kTokens];
 #pragma GCC unroll 16
@@ -117,8 +120,8 @@ struct SuperTile {
 #pragma GCC unroll 4
         for (size_t g = 0; g < kPanelGroups; g++)
           scale[g] = load_ints(panel.scales + (b * n_subs + j) * group_bytes + g * sizeof(Ints));
-        add_scaled_dots<Type, runs>(panel.weights + (b * 64 + j * runs) * group_bytes, values, b * 256 + j * Type::kSubValues,
-                                    scale, s);
+        add_scaled_dots<kChain, runs>(panel.weights + (b * 64 + j * runs) * group_bytes, values, b * 256 + j * kSubValues, scale,
+                                      s);
       }
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
@@ -134,7 +137,7 @@ struct SuperTile {
           // The accumulators are touched once per 256 values: they stay in memory, the registers are for the integers.
           float* sum = sums + (token + t) * kItemRows + g * kLanes;
           Floats acc = load_floats(sum);
-          add_super_block<Type>(s[g][t], m, d, dmin, rows[t].scales[first_block + b], acc);
+          add_super_block<kHasMin>(s[g][t], m, offset, d, dmin, rows[t].scales[first_block + b], acc);
           store_floats(sum, acc);
         }
       }
@@ -171,7 +174,8 @@ void multiply_super_blocks(const Product& p) {
         const RowGroup rows = row_group(p, first + g * kLanes);
         (rows.last + 1 == kLanes ? unpack_super_blocks<Type, true> : unpack_super_blocks<Type, false>)(rows, g, b, n, panel);
       }
-      for_tokens<kSuperTokens>(p.x.n, SuperTile<Type>{panel, p.x, b, n, sums});
+      const SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin> tile{panel, p.x, b, n, Type::kOffset, sums};
+      for_tokens<kSuperTokens>(p.x.n, tile);
     }
   }
 }

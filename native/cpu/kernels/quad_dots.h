@@ -4,8 +4,11 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
+// Sums do not depend on how large stored weights are, so one instance of a tile serves all types of its form.
+constexpr size_t chain_of(int) { return 1; }
+
 // Lane i: the sum of four products.
-template <class Type>
+template <size_t kChain>
 INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
   return add_quads(Ints{}, weights, activations);
 }
@@ -15,7 +18,7 @@ INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) { retu
 INFERNODE_INLINE Ints packed_scale(Ints scale) { return scale; }
 
 // sums[g][t] += the dot products of 4 * kRuns values, from value k of each activation row on.
-template <class Type, size_t kRuns, size_t kTokens>
+template <size_t kChain, size_t kRuns, size_t kTokens>
 INFERNODE_INLINE void add_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
                                Ints (&sums)[kPanelGroups][kTokens]) {
   // Few tokens make few chains of dependent additions: two for each sum then.
@@ -37,11 +40,11 @@ INFERNODE_INLINE void add_dots(const std::byte* panel, const int8_t* const (&x)[
       for (size_t t = 0; t < kTokens; t++) sums[g][t] += second[g][t];
 }
 // sums[g][t] += scale[g] * (those dot products).
-template <class Type, size_t kRuns, size_t kTokens>
+template <size_t kChain, size_t kRuns, size_t kTokens>
 INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
                                       const Ints (&scale)[kPanelGroups], Ints (&sums)[kPanelGroups][kTokens]) {
   Ints dots[kPanelGroups][kTokens] = {};
-  add_dots<Type, kRuns>(panel, x, k, dots);
+  add_dots<kChain, kRuns>(panel, x, k, dots);
   for (size_t g = 0; g < kPanelGroups; g++) {
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) sums[g][t] += dots[g][t] * scale[g];

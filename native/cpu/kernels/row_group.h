@@ -31,5 +31,22 @@ INFERNODE_INLINE long long four_halves(const RowGroup& rows, size_t lane, size_t
   return static_cast<long long>(four);
 }
 
+// The 32-bit words at `offset` of two rows.
+template <bool kFull>
+INFERNODE_INLINE long long two_words(const RowGroup& rows, size_t lane, size_t offset) {
+  uint32_t low, high;
+  __builtin_memcpy(&low, rows.at<kFull>(lane) + offset, sizeof low);
+  __builtin_memcpy(&high, rows.at<kFull>(lane + 1) + offset, sizeof high);
+  return static_cast<long long>(low | static_cast<uint64_t>(high) << 32);
+}
+// The bytes at `offset` of eight rows.
+template <bool kFull>
+INFERNODE_INLINE long long eight_bytes(const RowGroup& rows, size_t lane, size_t offset) {
+  uint64_t eight = 0;
+#pragma GCC unroll 8
+  for (size_t i = 0; i < 8; i++) eight |= static_cast<uint64_t>(rows.at<kFull>(lane + i)[offset]) << (8 * i);
+  return static_cast<long long>(eight);
+}
+
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -60,6 +60,10 @@ INFERNODE_INLINE Ints set_bits(Ints bytes, uint32_t bits, uint32_t, uint8_t valu
   const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), byte_of) & bit_of;
   return bytes | Ints(_mm256_cmpeq_epi8(spread, bit_of) & _mm256_set1_epi8(static_cast<char>(value)));
 }
+// A table of 16 bytes, for `lookup`.
+INFERNODE_INLINE Ints load_table(const int8_t* sixteen) { return load_twice<true>(sixteen, sixteen); }
+// table[i] for each byte i < 16.
+INFERNODE_INLINE Ints lookup(Ints table, Ints indices) { return Ints(_mm256_shuffle_epi8(__m256i(table), __m256i(indices))); }
 // The first kStep (or, if not kFull, 32) activations, the rest zero.
 template <bool kFull>
 INFERNODE_INLINE Ints load_activations(const int8_t* values) {
@@ -112,6 +116,17 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
 template <bool kFull>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
   return _mm256_cvtph_ps(_mm_set_epi64x(four_halves<kFull>(rows, 4, offset), four_halves<kFull>(rows, 0, offset)));
+}
+// The four bytes at `offset` of each row.
+template <bool kFull>
+INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {
+  return Ints(_mm256_set_epi64x(two_words<kFull>(rows, 6, offset), two_words<kFull>(rows, 4, offset),
+                                two_words<kFull>(rows, 2, offset), two_words<kFull>(rows, 0, offset)));
+}
+// The byte at `offset` of each row.
+template <bool kFull>
+INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
+  return Ints(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(eight_bytes<kFull>(rows, 0, offset))));
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
 template <bool kFull>

@@ -6,25 +6,22 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-// Pairs that fit in 16 bits: 2 * kChain * stored * 127 <= 32767. Full bytes are signed here: |-128| * 127 * 2 = 32512.
-template <class Type>
-constexpr size_t kChain = Type::kStored == 255  ? 1
-                          : Type::kStored == 63 ? 2
-                          : Type::kStored == 31 ? 4
-                                                : 8;
+// Pairs that fit in 16 bits, where `stored` is the largest stored weight: 2 * chain * stored * 127 <= 32767. Full bytes are
+// signed here: |-128| * 127 * 2 = 32512. What follows depends on a type through its chain alone.
+constexpr size_t chain_of(int stored) { return stored > 63 ? 1 : stored > 31 ? 2 : stored > 15 ? 4 : 8; }
 
-template <class Type>
+template <size_t kChain>
 INFERNODE_INLINE auto prepared(Ints weights) {
-  if constexpr (Type::kStored == 255)
+  if constexpr (kChain == 1)
     return SignedBytes(weights);
   else
     return UnsignedBytes{weights};
 }
 
 // Lane i: the sum of four products.
-template <class Type>
+template <size_t kChain>
 INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
-  return multiply_pairs(prepared<Type>(weights).pairs(activations), all_ints(0x00010001));
+  return multiply_pairs(prepared<kChain>(weights).pairs(activations), all_ints(0x00010001));
 }
 // sum + the two products of 16-bit halves.
 INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) { return sum + multiply_pairs(a, b); }
@@ -36,10 +33,10 @@ INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints) {
 INFERNODE_INLINE Ints packed_scale(Ints scale) { return (scale & 0xffff) | (scale << 16); }
 
 // sums[g][t] += scale[g] * (the dot products of 4 * kRuns values, from value k of each activation row on); scale is packed.
-template <class Type, size_t kRuns, size_t kTokens>
+template <size_t kChain, size_t kRuns, size_t kTokens>
 INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
                                       const Ints (&scale)[kPanelGroups], Ints (&sums)[kPanelGroups][kTokens]) {
-  constexpr size_t chain = kChain<Type> < kRuns ? kChain<Type> : kRuns;
+  constexpr size_t chain = kChain < kRuns ? kChain : kRuns;
 #pragma GCC unroll 8
   for (size_t first = 0; first < kRuns; first += chain) {
     Ints pairs[kPanelGroups][kTokens];
@@ -47,7 +44,7 @@ INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* cons
     for (size_t run = first; run < first + chain; run++) {
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
-        const auto w = prepared<Type>(load_ints(panel + (run * kPanelGroups + g) * sizeof(Ints)));
+        const auto w = prepared<kChain>(load_ints(panel + (run * kPanelGroups + g) * sizeof(Ints)));
 #pragma GCC unroll 16
         for (size_t t = 0; t < kTokens; t++) {
           const Ints p = w.pairs(all_of(x[t] + k + run * 4));
@@ -61,11 +58,11 @@ INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* cons
     }
   }
 }
-template <class Type, size_t kRuns, size_t kTokens>
+template <size_t kChain, size_t kRuns, size_t kTokens>
 INFERNODE_INLINE void add_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
                                Ints (&sums)[kPanelGroups][kTokens]) {
   const Ints ones[kPanelGroups] = {all_ints(0x00010001), all_ints(0x00010001)};
-  add_scaled_dots<Type, kRuns>(panel, x, k, ones, sums);
+  add_scaled_dots<kChain, kRuns>(panel, x, k, ones, sums);
 }
 
 }  // namespace

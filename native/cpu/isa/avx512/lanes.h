@@ -64,6 +64,10 @@ INFERNODE_INLINE Ints set_bits(Ints bytes, uint32_t first, uint32_t second, uint
   const __mmask64 mask = static_cast<uint64_t>(second) << 32 | first;
   return Ints(_mm512_mask_add_epi8(__m512i(bytes), mask, __m512i(bytes), _mm512_set1_epi8(static_cast<char>(value))));
 }
+// A table of 16 bytes, for `lookup`.
+INFERNODE_INLINE Ints load_table(const int8_t* sixteen) { return load_twice<true>(sixteen, sixteen); }
+// table[i] for each byte i < 16.
+INFERNODE_INLINE Ints lookup(Ints table, Ints indices) { return Ints(_mm512_shuffle_epi8(__m512i(table), __m512i(indices))); }
 // The first kStep (or, if not kFull, 32) activations, the rest zero.
 template <bool kFull>
 INFERNODE_INLINE Ints load_activations(const int8_t* values) {
@@ -141,6 +145,20 @@ INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
   const __m128i low = _mm_set_epi64x(four_halves<kFull>(rows, 4, offset), four_halves<kFull>(rows, 0, offset));
   const __m128i high = _mm_set_epi64x(four_halves<kFull>(rows, 12, offset), four_halves<kFull>(rows, 8, offset));
   return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+}
+// The four bytes at `offset` of each row.
+template <bool kFull>
+INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {
+  const auto four = [&](size_t i) {
+    return _mm256_set_epi64x(two_words<kFull>(rows, i + 6, offset), two_words<kFull>(rows, i + 4, offset),
+                             two_words<kFull>(rows, i + 2, offset), two_words<kFull>(rows, i, offset));
+  };
+  return Ints(_mm512_inserti64x4(_mm512_castsi256_si512(four(0)), four(8), 1));
+}
+// The byte at `offset` of each row.
+template <bool kFull>
+INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
+  return Ints(_mm512_cvtepu8_epi32(_mm_set_epi64x(eight_bytes<kFull>(rows, 8, offset), eight_bytes<kFull>(rows, 0, offset))));
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
 template <bool kFull>

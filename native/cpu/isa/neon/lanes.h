@@ -101,6 +101,13 @@ INFERNODE_INLINE Ints set_bits(Ints bytes, uint32_t bits, uint32_t, uint8_t valu
   const uint8x16_t high = vandq_u8(vtstq_u8(vqtbl1q_u8(four, second), bit_of), vdupq_n_u8(value));
   return bytes | Ints{vreinterpretq_s32_u8(low), vreinterpretq_s32_u8(high)};
 }
+// A table of 16 bytes, for `lookup`.
+INFERNODE_INLINE Ints load_table(const int8_t* sixteen) { return load_twice<true>(sixteen, sixteen); }
+INFERNODE_INLINE int32x4_t lookup(int32x4_t table, int32x4_t indices) {
+  return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(table), vreinterpretq_u8_s32(indices)));
+}
+// table[i] for each byte i < 16.
+INFERNODE_INLINE Ints lookup(Ints table, Ints indices) { return {lookup(table.low, indices.low), lookup(table.high, indices.high)}; }
 // The first kStep (or, if not kFull, 32) activations, the rest zero.
 template <bool kFull>
 INFERNODE_INLINE Ints load_activations(const int8_t* values) {
@@ -150,6 +157,22 @@ INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
   const uint64_t low = static_cast<uint64_t>(four_halves<kFull>(rows, 0, offset));
   const uint64_t high = static_cast<uint64_t>(four_halves<kFull>(rows, 4, offset));
   return {vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(low))), vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(high)))};
+}
+// The four bytes at `offset` of four rows, of all rows.
+template <bool kFull>
+INFERNODE_INLINE int32x4_t four_words(const RowGroup& rows, size_t lane, size_t offset) {
+  return vreinterpretq_s32_u64(vcombine_u64(vcreate_u64(static_cast<uint64_t>(two_words<kFull>(rows, lane, offset))),
+                                            vcreate_u64(static_cast<uint64_t>(two_words<kFull>(rows, lane + 2, offset)))));
+}
+template <bool kFull>
+INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {
+  return {four_words<kFull>(rows, 0, offset), four_words<kFull>(rows, 4, offset)};
+}
+// The byte at `offset` of each row.
+template <bool kFull>
+INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
+  const uint16x8_t wide = vmovl_u8(vcreate_u8(static_cast<uint64_t>(eight_bytes<kFull>(rows, 0, offset))));
+  return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide))), vreinterpretq_s32_u32(vmovl_high_u16(wide))};
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
 template <bool kFull>

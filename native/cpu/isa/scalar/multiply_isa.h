@@ -4,9 +4,17 @@
 
 #include "cpu/kernels/decode.h"
 #include "cpu/kernels/dot_f32.h"
+#include "cpu/kernels/dot_iq4_nl.h"
+#include "cpu/kernels/dot_iq4_xs.h"
+#include "cpu/kernels/dot_mxfp4.h"
+#include "cpu/kernels/dot_q2_k.h"
+#include "cpu/kernels/dot_q3_k.h"
 #include "cpu/kernels/dot_q4_0.h"
+#include "cpu/kernels/dot_q4_1.h"
 #include "cpu/kernels/dot_q4_k.h"
 #include "cpu/kernels/dot_q5_0.h"
+#include "cpu/kernels/dot_q5_1.h"
+#include "cpu/kernels/dot_q5_k.h"
 #include "cpu/kernels/dot_q6_k.h"
 #include "cpu/kernels/dot_q8_0.h"
 #include "cpu/kernels/product.h"
@@ -41,10 +49,18 @@ inline void multiply_floats(const Product& p) {
 
 inline void multiply(const Product& p) {
   switch (p.weight.type) {
-    case TensorType::kQ8_0: return multiply_integers<quant::Q8_0>(p, a8_32_row);
+    case TensorType::kIq4_Nl: return multiply_integers<quant::Iq4_Nl>(p, a8_32_row);
+    case TensorType::kMxfp4: return multiply_integers<quant::Mxfp4>(p, a8_32_row);
     case TensorType::kQ4_0: return multiply_integers<quant::Q4_0>(p, a8_32_row);
+    case TensorType::kQ4_1: return multiply_integers<quant::Q4_1>(p, a8_32_row);
     case TensorType::kQ5_0: return multiply_integers<quant::Q5_0>(p, a8_32_row);
+    case TensorType::kQ5_1: return multiply_integers<quant::Q5_1>(p, a8_32_row);
+    case TensorType::kQ8_0: return multiply_integers<quant::Q8_0>(p, a8_32_row);
+    case TensorType::kIq4_Xs: return multiply_integers<quant::Iq4_Xs>(p, a8_256_row);
+    case TensorType::kQ2_K: return multiply_integers<quant::Q2_K>(p, a8_256_row);
+    case TensorType::kQ3_K: return multiply_integers<quant::Q3_K>(p, a8_256_row);
     case TensorType::kQ4_K: return multiply_integers<quant::Q4_K>(p, a8_256_row);
+    case TensorType::kQ5_K: return multiply_integers<quant::Q5_K>(p, a8_256_row);
     case TensorType::kQ6_K: return multiply_integers<quant::Q6_K>(p, a8_256_row);
     default: return multiply_floats(p);
   }

@@ -1,0 +1,24 @@
+// The contract of mxfp4, as the scalar variant computes it.
+#pragma once
+
+#include "quant/activations.h"
+#include "quant/mxfp4.h"
+#include "simd.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+namespace {
+
+inline float dot(const quant::Mxfp4* w, const A8_32Row& x, size_t n_blocks) {
+  F32 acc = F32::zero();
+  for (size_t b = 0; b < n_blocks; b++) {
+    const int8_t* values = x.values + b * 32;
+    int32_t sum = 0;
+    for (size_t i = 0; i < 16; i++)
+      sum += quant::kMxfp4Doubled[w[b].q[i] & 15] * values[i] + quant::kMxfp4Doubled[w[b].q[i] >> 4] * values[i + 16];
+    acc = fma(F32::all(static_cast<float>(sum)), F32::all(quant::half_scale(w[b]) * x.scales[b]), acc);
+  }
+  return acc.v;
+}
+
+}  // namespace
+}  // namespace infernode::cpu::INFERNODE_ISA
