@@ -259,11 +259,15 @@ Napi::Value cancel(const Napi::CallbackInfo& info, const SharedHandle& handle) {
 
 class PromiseScoreSink final : public ScoreSink {
  public:
-  explicit PromiseScoreSink(Pending<std::vector<float>> pending) : pending_(std::move(pending)) {}
-  void deliver(Result<std::vector<float>>&& logprobs) override { pending_.settle(std::move(logprobs)); }
+  PromiseScoreSink(Pending<std::vector<float>> pending, std::function<void()> end) : pending_(std::move(pending)), end_(std::move(end)) {}
+  void deliver(Result<std::vector<float>>&& logprobs) override {
+    end_();
+    pending_.settle(std::move(logprobs));
+  }
 
  private:
   Pending<std::vector<float>> pending_;
+  std::function<void()> end_;  // also where it failed or was cancelled
 };
 
 // score(ids: Int32Array, terms: { priority, timeoutMs, caller }): { request: number, result: Promise<Float32Array> }
@@ -276,14 +280,18 @@ Napi::Value score(const Napi::CallbackInfo& info, const SharedHandle& handle) {
   const uint64_t id = handle->engine->new_id();
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
   handle->unfinished[id] = {cancelled, 1, 1};
-  Pending<std::vector<float>> pending(env, [weak = std::weak_ptr<Handle>(handle), id](Napi::Env env, std::vector<float>& logprobs) -> Napi::Value {
-    if (auto alive = weak.lock()) {
-      alive->end_of(id);
-      alive->report(env);
-    }
+  Pending<std::vector<float>> pending(env, [](Napi::Env env, std::vector<float>& logprobs) -> Napi::Value {
     return copy_to_js<Napi::Float32Array>(env, logprobs.data(), logprobs.size());
   });
-  auto sink = std::make_shared<PromiseScoreSink>(pending);
+  const auto end = [mailbox = Environment::of(env).mailbox(), weak = std::weak_ptr<Handle>(handle), id] {
+    mailbox->post([weak, id](Napi::Env env) {
+      const SharedHandle alive = weak.lock();
+      if (!alive) return;
+      alive->end_of(id);
+      alive->report(env);
+    });
+  };
+  auto sink = std::make_shared<PromiseScoreSink>(pending, end);
   handle->runtime->requests().add([engine = handle->engine, id, ids = std::move(ids), sink, cancelled, terms] {
     if (Status status = engine->score(id, ids, sink, cancelled, terms); !status) sink->deliver(status.error());
   });
