@@ -77,7 +77,7 @@ async function use({ seed, milliseconds }) {
 
 /** Runs commands on some models; those that do not wait run beside each other. Then everything is awaited. */
 async function run(list, tally) {
-  const state = { models: [], running: [] }
+  const state = { models: [], tensors: [], running: [] }
   const settle = async (what, promise) => {
     let timer
     const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} does not end`)), 120_000)))
@@ -100,6 +100,7 @@ async function run(list, tally) {
   }
   await Promise.all(state.running)
   for (const model of state.models) await settle('dispose at the end', model.dispose())
+  for (const tensor of state.tensors) tensor.dispose()
   if (failures.length > 0) throw failures[0]
 }
 
@@ -107,6 +108,12 @@ async function newModel(state, options) {
   const model = await Model.load(undefined, options)
   state.models.push(model)
   return model
+}
+
+/** Names of the methods of a class, private ones aside. */
+function methodsOf(prototype) {
+  const described = Object.entries(Object.getOwnPropertyDescriptors(prototype))
+  return described.filter(([name, { value }]) => typeof value === 'function' && name !== 'constructor').map(([name]) => name)
 }
 
 function commands() {
@@ -154,7 +161,7 @@ function commands() {
     fc.record({ wait: fc.boolean(), at: fc.nat(), ...fields }).map(({ wait, at, ...given }) => ({
       what,
       wait,
-      act: (state) => act(given, state, state.models[at % (state.models.length || 1)]),
+      act: (state) => act({ ...given, at }, state, state.models[at % (state.models.length || 1)]),
       [fc.toStringMethod]: () => `${what}(${fc.stringify(given)})${wait ? '' : ' unawaited'} on ${at}`,
     }))
   // Without a model, one comes first.
@@ -163,7 +170,31 @@ function commands() {
   const load = command('load', { options: loadOptions }, async ({ options }, state) => {
     if (state.models.length < 3) await newModel(state, options)
   })
+  // Any method of a tensor, with tensors, numbers, types, shapes and options for arguments, in any order.
+  const dtype = fc.constantFrom('f32', 'f32', 'f16', 'bf16', 'i32', 'i8', 'u8', 'bool', 'q8_0', 'q4_0', 'q4_k')
+  const shape = fc.oneof(fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 4 }), fc.constantFrom([64], [2, 64], [64, 64], [1, 3, 2, 64], [4, 256]))
+  const tensor = fc.record({ tensor: fc.nat(7) })
+  const options = record({ transposeB: fc.boolean(), keepDims: fc.boolean(), causal: fc.boolean(), window: fc.nat(5), eps: fc.double(), dtype })
+  const argument = mostly(fc.oneof({ arbitrary: tensor, weight: 3 }, fc.integer({ min: -3, max: 40 }), fc.double(), dtype, shape, options))
+  const operations = infernode.Tensor ? methodsOf(infernode.Tensor.prototype) : []
+  const makers = infernode.Tensor ? ['zeros', 'full', 'random', 'randomNormal', 'arange', 'copyOf', 'adopt', 'from'] : []
+  const pick = (state, value) => (Object.hasOwn(Object(value), 'tensor') ? state.tensors[value.tensor % (state.tensors.length || 1)] : value)
+  const keep = (state, value) => {
+    if (!(value instanceof infernode.Tensor)) return
+    if (state.tensors.length > 8) state.tensors.shift().dispose()
+    state.tensors.push(value)
+  }
+  const make = command('make a tensor', { by: fc.constantFrom(...makers, 'zeros'), shape: mostly(shape), rest: fc.array(argument, { maxLength: 2 }) }, (g, state) => {
+    const first = g.by === 'copyOf' || g.by === 'adopt' ? Float32Array.from({ length: g.at % 300 }, (_, i) => Math.sin(i)) : g.by === 'arange' ? g.at % 300 : g.shape
+    keep(state, infernode.Tensor[g.by](first, ...g.rest.map((value) => pick(state, value))))
+  })
+  const operate = command('operate', { name: fc.constantFrom(...operations, 'toString'), given: fc.array(argument, { maxLength: 3 }) }, async (g, state) => {
+    if (state.tensors.length === 0) keep(state, infernode.Tensor.random([4, 64]))
+    const self = state.tensors[g.at % state.tensors.length]
+    keep(state, await self[g.name](...g.given.map((value) => pick(state, value))))
+  })
   return fc.oneof(
+    ...(infernode.Tensor ? [{ arbitrary: make, weight: 4 }, { arbitrary: operate, weight: 10 }] : []),
     { arbitrary: load, weight: 3 },
     { arbitrary: onModel('generate', { prompt, options: generateOptions }, (g, model) => model.generate(g.prompt, g.options).result()), weight: 6 },
     onModel('generate and leave', { prompt, options: generateOptions, after: fc.nat(6) }, async (g, model) => {
