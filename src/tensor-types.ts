@@ -42,6 +42,16 @@ export const tensorTypes = {
   iq4_nl: row(32, 18, 20, null, 'a8_32'),
   iq4_xs: row(256, 136, 23, null, 'a8_256'),
   mxfp4: row(32, 17, 39, null, 'a8_32'),
+  nvfp4: row(64, 36, 40, null, 'f32'),
+  iq1_s: row(256, 50, 19, null, 'f32'),
+  iq1_m: row(256, 56, 29, null, 'f32'),
+  iq2_xxs: row(256, 66, 16, null, 'f32'),
+  iq2_xs: row(256, 74, 17, null, 'f32'),
+  iq2_s: row(256, 82, 22, null, 'f32'),
+  iq3_xxs: row(256, 98, 18, null, 'f32'),
+  iq3_s: row(256, 110, 21, null, 'f32'),
+  tq1_0: row(256, 54, 34, null, 'f32'),
+  tq2_0: row(256, 66, 35, null, 'f32'),
   /** Activations as int8: per block of 32 one f32 scale and one i32 sum (native/quant/activations.h). */
   a8_32: row(32, 40, null, null, null),
   /** Activations as int8: per block of 256 one f32 scale, and one i16 sum per 16 values. */

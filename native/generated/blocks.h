@@ -4,9 +4,17 @@
 #include "quant/bf16.h"
 #include "quant/f16.h"
 #include "quant/f32.h"
+#include "quant/iq1_m.h"
+#include "quant/iq1_s.h"
+#include "quant/iq2_s.h"
+#include "quant/iq2_xs.h"
+#include "quant/iq2_xxs.h"
+#include "quant/iq3_s.h"
+#include "quant/iq3_xxs.h"
 #include "quant/iq4_nl.h"
 #include "quant/iq4_xs.h"
 #include "quant/mxfp4.h"
+#include "quant/nvfp4.h"
 #include "quant/q2_k.h"
 #include "quant/q3_k.h"
 #include "quant/q4_0.h"
@@ -17,6 +25,8 @@
 #include "quant/q5_k.h"
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
+#include "quant/tq1_0.h"
+#include "quant/tq2_0.h"
 
 // X(enumerator of TensorType, struct in namespace quant): every type that weights have.
 #define INFERNODE_BLOCKS(X) \
@@ -35,4 +45,14 @@
   X(kQ6_K, Q6_K) \
   X(kIq4_Nl, Iq4_Nl) \
   X(kIq4_Xs, Iq4_Xs) \
-  X(kMxfp4, Mxfp4)
+  X(kMxfp4, Mxfp4) \
+  X(kNvfp4, Nvfp4) \
+  X(kIq1_S, Iq1_S) \
+  X(kIq1_M, Iq1_M) \
+  X(kIq2_Xxs, Iq2_Xxs) \
+  X(kIq2_Xs, Iq2_Xs) \
+  X(kIq2_S, Iq2_S) \
+  X(kIq3_Xxs, Iq3_Xxs) \
+  X(kIq3_S, Iq3_S) \
+  X(kTq1_0, Tq1_0) \
+  X(kTq2_0, Tq2_0)

@@ -23,6 +23,16 @@ export const fileTypes: Readonly<Record<TargetType, number>> = {
   iq4_xs: 30,
   bf16: 32,
   mxfp4: 38,
+  nvfp4: 39,
+  iq1_s: 24,
+  iq1_m: 31,
+  iq2_xxs: 19,
+  iq2_xs: 20,
+  iq2_s: 28,
+  iq3_xxs: 23,
+  iq3_s: 26,
+  tq1_0: 36,
+  tq2_0: 37,
 }
 
 /** For matrices whose rows are no whole number of blocks; the first of the chain whose blocks fit. f16 fits always. */

@@ -177,9 +177,9 @@ describe('a wrong GGUF file', () => {
       /rows of 128 values, but q4_k has blocks of 256/,
     ],
     'a tensor type that we do not have': [
-      tensor({ type: 17, dims: [256] }),
+      tensor({ type: 15, dims: [256] }),
       'FORMAT_UNSUPPORTED',
-      /tensor "t".*iq2_xs \(id 17\)/,
+      /tensor "t".*q8_k \(id 15\)/,
     ],
     'a tensor type that was removed': [tensor({ type: 4 }), 'FORMAT_UNSUPPORTED', /q4_2, removed/],
     'a tensor type that nobody has': [tensor({ type: 0xffff_ffff }), 'FORMAT_UNSUPPORTED', /type id 4294967295 is not known/],

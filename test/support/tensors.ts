@@ -66,6 +66,15 @@ const scales: Partial<Record<TensorTypeName, { at: readonly number[]; size: numb
   q6_k: { at: [208], size: 2 ** -11 },
   iq4_nl: { at: [0], size: 2 ** -7 },
   iq4_xs: { at: [0], size: 2 ** -12 },
+  nvfp4: { at: [], size: 0 },
+  iq1_s: { at: [0], size: 2 ** -4 },
+  iq2_xxs: { at: [0], size: 2 ** -7 },
+  iq2_xs: { at: [0], size: 2 ** -7 },
+  iq2_s: { at: [0], size: 2 ** -7 },
+  iq3_xxs: { at: [0], size: 2 ** -9 },
+  iq3_s: { at: [0], size: 2 ** -9 },
+  tq1_0: { at: [52], size: 1 },
+  tq2_0: { at: [64], size: 1 },
 }
 
 /** Any bits but for the scales: every quant, sub-scale and minimum occurs, -128 too. One dimension or two. */
@@ -79,9 +88,17 @@ export function randomTensor(type: TensorTypeName, shape: readonly number[], see
     else if (type === 'f16') view.setUint16(block, f16Bits(next), true)
     else if (type === 'bf16') view.setUint16(block, (next() < 0.5 ? 0x8000 : 0) | (0x3d00 + Math.floor(0x280 * next())), true)
     else if (type === 'mxfp4') view.setUint8(block, 122 + Math.floor(4 * next()))
+    else if (type === 'nvfp4') for (let sub = 0; sub < 4; sub++) view.setUint8(block + sub, 0x10 + Math.floor(0x20 * next()))
+    else if (type === 'iq1_m') setSplitScale(view, block + 48, f16Bits(next, 2 ** -4))
     else for (const at of scales[type]!.at) view.setUint16(block + at, f16Bits(next, scales[type]!.size), true)
   }
   return { type, shape, bytes }
+}
+
+/** iq1_m keeps its f16 scale in the upper four bits of four words. */
+function setSplitScale(view: DataView, at: number, bits: number): void {
+  for (let i = 0; i < 4; i++)
+    view.setUint16(at + 2 * i, (view.getUint16(at + 2 * i, true) & 0xfff) | (((bits >> (4 * i)) & 15) << 12), true)
 }
 
 /** A power of two near `size` with a random sign and fraction. */
