@@ -6,7 +6,8 @@
 #include <cstdio>
 #include <vector>
 
-#include "quant/codec.h"
+#include "cpu/dispatch.h"
+#include "quant/block_types.h"
 
 namespace infernode {
 
@@ -76,7 +77,8 @@ struct QuantizeJob::Scratch {
 };
 
 Result<std::shared_ptr<QuantizeJob>> QuantizeJob::make(QuantizeRequest request) {
-  std::shared_ptr<QuantizeJob> job(new QuantizeJob(std::move(request)));
+  INFERNODE_ASSIGN(kernels, cpu::choose_kernels(cpu::CpuFeatures::detect(), ""));
+  std::shared_ptr<QuantizeJob> job(new QuantizeJob(std::move(request), *kernels));
   const QuantizeRequest& r = job->request_;
   const TensorTypeInfo &from = info(r.from), &to = info(r.to);
   if (!quant::can_decode(r.from)) INFERNODE_TRY(mistake("sourceType", "a type that weights have", from.name));
@@ -92,6 +94,16 @@ Result<std::shared_ptr<QuantizeJob>> QuantizeJob::make(QuantizeRequest request) 
   if (const uint64_t bytes = row_bytes(r.from, job->n_values_); r.source.path.empty() && r.n_source_bytes != bytes)
     INFERNODE_TRY(mistake("source", std::to_string(bytes) + " bytes", std::to_string(r.n_source_bytes)));
   return job;
+}
+
+void QuantizeJob::decode(TensorType type, const std::byte* blocks, size_t n, float* out) const {
+  cpu::Weight row;
+  row.data = blocks;
+  row.rows = 1;
+  row.cols = n;
+  row.row_bytes = row_bytes(type, n);
+  row.type = type;
+  kernels_->dequantize(row, 0, out);
 }
 
 Status QuantizeJob::open() {
@@ -157,7 +169,7 @@ Status QuantizeJob::do_piece(size_t piece, Scratch& scratch) {
   const std::byte* source = scratch.read.data();
   if (source_) INFERNODE_TRY(source_->read_at(r.source.offset + read_at, scratch.read.data(), n_read));
   else source = r.source_bytes.get() + read_at;
-  quant::decode_values(r.from, source, n, scratch.values.data());
+  decode(r.from, source, n, scratch.values.data());
 
   std::byte* target = target_ ? scratch.written.data() : bytes_.data() + write_at;
   const float* values = scratch.values.data();
@@ -168,8 +180,8 @@ Status QuantizeJob::do_piece(size_t piece, Scratch& scratch) {
     // Floats keep what is not finite; a block would lose all its other values to it.
     if (info(r.to).block_values > 1)
       if (const size_t bad = first_not_finite(values, n); bad < n) return unencodable(first + bad, values[bad]);
-    quant::encode_values(r.to, values, n, target);
-    quant::decode_values(r.to, target, n, scratch.stored.data());
+    kernels_->encode(r.to, values, n, target);
+    decode(r.to, target, n, scratch.stored.data());
     INFERNODE_TRY(measure(piece, n, values, scratch.stored.data()));
   }
   if (target_) INFERNODE_TRY(target_->write_at(r.target.offset + write_at, target, n_written));

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "array.h"
+#include "cpu/kernels/kernels.h"
 #include "file.h"
 #include "generated/tensor_types.h"
 #include "result.h"
@@ -62,7 +63,8 @@ class QuantizeJob {
   };
   struct Scratch;
 
-  explicit QuantizeJob(QuantizeRequest request) : request_(std::move(request)) {}
+  QuantizeJob(QuantizeRequest request, const cpu::KernelTable& kernels) : request_(std::move(request)), kernels_(&kernels) {}
+  void decode(TensorType type, const std::byte* blocks, size_t n, float* out) const;
   Status open();
   Status do_piece(size_t piece, Scratch& scratch);
   Status measure(size_t piece, size_t n, const float* values, const float* stored);
@@ -71,6 +73,7 @@ class QuantizeJob {
   QuantizeResult summarize();
 
   QuantizeRequest request_;
+  const cpu::KernelTable* kernels_;
   uint64_t n_values_ = 0;
   std::optional<File> source_, target_;
   Array<std::byte> bytes_;

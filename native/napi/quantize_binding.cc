@@ -6,7 +6,7 @@
 #include "napi/arguments.h"
 #include "napi/environment.h"
 #include "napi/promise.h"
-#include "quant/codec.h"
+#include "quant/block_types.h"
 #include "quantizer.h"
 
 namespace infernode {

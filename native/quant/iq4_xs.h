@@ -2,6 +2,7 @@
 // A sub-block's 6-bit scale has four bits in a nibble of scales_low and two in scales_high; its 16 bytes are as in iq4_nl.
 #pragma once
 
+#include "quant/fit.h"
 #include "quant/half.h"
 #include "quant/iq4_nl.h"
 
@@ -31,6 +32,23 @@ static inline void decode(const Iq4_Xs& block, float* out) {
       out[32 * sub + i + 16] = scale * static_cast<float>(kIq4Values[q[i] >> 4]);
     }
   }
+}
+
+// x is finite.
+static inline void encode(const float* x, Iq4_Xs& block) {
+  int8_t scales[8], levels[256];
+  fit_scales<Iq4Levels, WholeLevels<-32, 31>, 32>(x, block.d, scales, levels);
+  int high = 0;
+  for (size_t sub = 0; sub < 8; sub++) {
+    high |= (scales[sub] + 32) >> 4 << 2 * sub;
+    uint8_t q[32];
+    for (size_t i = 0; i < 32; i++) q[i] = Iq4Levels::number(levels[32 * sub + i]);
+    pack_nibbles(q, block.q + 16 * sub);
+  }
+  block.scales_high[0] = static_cast<uint8_t>(high);
+  block.scales_high[1] = static_cast<uint8_t>(high >> 8);
+  for (size_t i = 0; i < 4; i++)
+    block.scales_low[i] = static_cast<uint8_t>(((scales[2 * i] + 32) & 15) | ((scales[2 * i + 1] + 32) & 15) << 4);
 }
 
 }  // namespace infernode::quant

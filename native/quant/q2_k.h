@@ -2,6 +2,7 @@
 // A half of 128 values shares 32 bytes: value 32 * j + i of a half is bits 2j, 2j + 1 of its byte i.
 #pragma once
 
+#include "quant/fit.h"
 #include "quant/half.h"
 
 namespace infernode::quant {
@@ -22,6 +23,14 @@ static inline void decode(const Q2_K& block, float* out) {
     const size_t shift = sub % 8 / 2 * 2;
     for (size_t i = 0; i < 16; i++) out[sub * 16 + i] = scale * static_cast<float>(q[i] >> shift & 3) - min;
   }
+}
+
+// x is finite.
+static inline void encode(const float* x, Q2_K& block) {
+  uint8_t scales[16], mins[16], q[256];
+  fit_lines<3, 15, 16>(x, block.d, block.dmin, scales, mins, q);
+  for (size_t sub = 0; sub < 16; sub++) block.scales[sub] = static_cast<uint8_t>(scales[sub] | mins[sub] << 4);
+  pack_two_bits(q, block.q);
 }
 
 }  // namespace infernode::quant

@@ -1,6 +1,7 @@
 // q4_0: 32 nibbles with one f16 scale; value = d * (q - 8). Byte i holds value i below and value i + 16 above.
 #pragma once
 
+#include "quant/fit.h"
 #include "quant/half.h"
 
 namespace infernode::quant {
@@ -20,22 +21,16 @@ static inline void decode(const Q4_0& block, float* out) {
   }
 }
 
-// The value of largest magnitude becomes -8 exactly, whatever its sign: the scale takes the sign. x is finite.
+// x is finite.
 static inline void encode(const float* x, Q4_0& block) {
-  float largest = 0, signed_largest = 0;
-  for (size_t i = 0; i < Q4_0::kValues; i++) {
-    const float magnitude = x[i] < 0 ? -x[i] : x[i];
-    if (magnitude > largest) {
-      largest = magnitude;
-      signed_largest = x[i];
-    }
-  }
-  const float d = signed_largest / -8, inverse = inverse_or_zero(d);
-  block.d = to_half(d);
-  for (size_t i = 0; i < 16; i++) {
-    const int low = static_cast<int>(x[i] * inverse + 8.5f), high = static_cast<int>(x[i + 16] * inverse + 8.5f);
-    block.q[i] = static_cast<uint8_t>((low < 15 ? low : 15) | (high < 15 ? high : 15) << 4);
-  }
+  using Levels = WholeLevels<-8, 7>;
+  const Normalized<32> values(x);
+  block.d = choose_scale<Levels>(values);
+  int8_t levels[32];
+  uint8_t q[32];
+  round_to_levels<Levels>(values.x, 32, values.meaning(block.d), levels);
+  for (size_t i = 0; i < 32; i++) q[i] = static_cast<uint8_t>(levels[i] + 8);
+  pack_nibbles(q, block.q);
 }
 
 }  // namespace infernode::quant

@@ -2,6 +2,7 @@
 // Each 32 bytes hold two sub-blocks: the even one below, the odd one above.
 #pragma once
 
+#include "quant/fit.h"
 #include "quant/half.h"
 #include "quant/k_scales.h"
 
@@ -23,6 +24,17 @@ static inline void decode(const Q4_K& block, float* out) {
     const uint8_t* q = block.q + sub / 2 * 32;
     const size_t shift = sub % 2 * 4;
     for (size_t i = 0; i < 32; i++) out[sub * 32 + i] = scale * static_cast<float>(q[i] >> shift & 15) - min;
+  }
+}
+
+// x is finite.
+static inline void encode(const float* x, Q4_K& block) {
+  uint8_t scales[8], mins[8], q[256];
+  fit_lines<15, 63, 32>(x, block.d, block.dmin, scales, mins, q);
+  pack_k_scales(scales, mins, block.scales);
+  for (size_t i = 0; i < 128; i++) {
+    const uint8_t* pair = q + i / 32 * 64 + i % 32;
+    block.q[i] = static_cast<uint8_t>(pair[0] | pair[32] << 4);
   }
 }
 

@@ -2,6 +2,7 @@
 // Value 32 * j + i has its fifth bit in bit j of high[i].
 #pragma once
 
+#include "quant/fit.h"
 #include "quant/half.h"
 #include "quant/k_scales.h"
 
@@ -25,6 +26,22 @@ static inline void decode(const Q5_K& block, float* out) {
     const size_t shift = sub % 2 * 4;
     for (size_t i = 0; i < 32; i++)
       out[sub * 32 + i] = scale * static_cast<float>((q[i] >> shift & 15) | (block.high[i] >> sub & 1) << 4) - min;
+  }
+}
+
+// x is finite.
+static inline void encode(const float* x, Q5_K& block) {
+  uint8_t scales[8], mins[8], q[256];
+  fit_lines<31, 63, 32>(x, block.d, block.dmin, scales, mins, q);
+  pack_k_scales(scales, mins, block.scales);
+  for (size_t i = 0; i < 128; i++) {
+    const uint8_t* pair = q + i / 32 * 64 + i % 32;
+    block.q[i] = static_cast<uint8_t>((pair[0] & 15) | (pair[32] & 15) << 4);
+  }
+  for (size_t i = 0; i < 32; i++) {
+    int bits = 0;
+    for (size_t sub = 0; sub < 8; sub++) bits |= q[sub * 32 + i] >> 4 << sub;
+    block.high[i] = static_cast<uint8_t>(bits);
   }
 }
 

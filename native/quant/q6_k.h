@@ -3,6 +3,7 @@
 // `high` holds the upper two bits of values i, 32 + i, 64 + i, 96 + i.
 #pragma once
 
+#include "quant/fit.h"
 #include "quant/half.h"
 
 namespace infernode::quant {
@@ -31,6 +32,20 @@ static inline void decode(const Q6_K& block, float* out) {
     const size_t low_shift = sub % 8 / 4 * 4, high_shift = sub % 8 / 2 * 2;
     for (size_t i = 0; i < 16; i++)
       out[sub * 16 + i] = scale * static_cast<float>(((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4) - 32);
+  }
+}
+
+// x is finite.
+static inline void encode(const float* x, Q6_K& block) {
+  int8_t levels[256];
+  uint8_t q[256];
+  fit_scales<WholeLevels<-32, 31>, WholeLevels<-128, 127>, 16>(x, block.d, block.scales, levels);
+  for (size_t i = 0; i < 256; i++) q[i] = static_cast<uint8_t>(levels[i] + 32);
+  for (size_t half = 0; half < 2; half++) {
+    const uint8_t* of = q + half * 128;
+    for (size_t i = 0; i < 64; i++) block.low[half * 64 + i] = static_cast<uint8_t>((of[i] & 15) | (of[i + 64] & 15) << 4);
+    for (size_t i = 0; i < 32; i++)
+      block.high[half * 32 + i] = static_cast<uint8_t>(of[i] >> 4 | of[i + 32] >> 4 << 2 | of[i + 64] >> 4 << 4 | of[i + 96] >> 4 << 6);
   }
 }
 

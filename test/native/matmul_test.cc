@@ -12,7 +12,6 @@
 
 #include "kernel_harness.h"
 #include "quant/activations.h"
-#include "quant/q4_0.h"
 #include "quant/q8_0.h"
 
 using namespace infernode;
@@ -394,21 +393,15 @@ TEST_CASE("dequantize matches the golden blocks within one rounding") {
   }
 }
 
-TEST_CASE("q8_0 and q4_0 are encoded as the golden blocks are") {
+TEST_CASE("q8_0 is encoded as the golden blocks are") {
   if (goldens_folder().empty()) return;
-  Golden q8, q4;
+  Golden q8;
   REQUIRE(read_golden("q8_0", q8));
-  REQUIRE(read_golden("q4_0", q4));
   size_t wrong = 0;
   for (size_t b = 0; b < q8.input.size() / 32; b++) {
     quant::Q8_0 block;
     quant::encode(q8.input.data() + b * 32, block);
     wrong += std::memcmp(&block, q8.quantized.data() + b * sizeof block, sizeof block) != 0;
-  }
-  for (size_t b = 0; b < q4.input.size() / 32; b++) {
-    quant::Q4_0 block;
-    quant::encode(q4.input.data() + b * 32, block);
-    wrong += std::memcmp(&block, q4.quantized.data() + b * sizeof block, sizeof block) != 0;
   }
   CHECK(wrong == 0);
 }

@@ -116,6 +116,9 @@ struct KernelTable {
 #undef INFERNODE_OP
   // out[cols] = row `row` of the weights, dequantized.
   void (*dequantize)(const Weight&, size_t row, float* out);
+  // The n / block_values blocks of n finite values, the same bytes on every variant. Types that cannot be encoded (quant::can_encode)
+  // write nothing. Values too large for a type's scale decode to infinity or NaN.
+  void (*encode)(TensorType, const float* x, size_t n, std::byte* to);
   RowMax (*row_max)(const float* x, size_t n);
   // Σ exp(x[i] - max), summed in f64 by a fixed tree; NaN if any x is NaN.
   double (*exp_sum)(const float* x, size_t n, float max);

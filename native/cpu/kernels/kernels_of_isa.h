@@ -34,6 +34,7 @@ void merge(const ops::Attention<Rows, Weight>&, const Batch&, Range, std::byte* 
 
 // As in KernelTable.
 void dequantize(const Weight&, size_t row, float* out);
+void encode(TensorType, const float* x, size_t n, std::byte* to);
 RowMax row_max(const float* x, size_t n);
 double exp_sum(const float* x, size_t n, float max);
 uint64_t read_probe(const std::byte* data, size_t n);

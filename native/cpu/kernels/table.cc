@@ -33,6 +33,7 @@ constinit const KernelTable kernels = {
     .scale = {items, nullptr, run},
     .output_rows = {items, nullptr, run},
     .dequantize = dequantize,
+    .encode = encode,
     .row_max = row_max,
     .exp_sum = exp_sum,
     .read_probe = read_probe,
