@@ -75,7 +75,7 @@ const errors = {
   ],
   TENSOR_TYPE_UNSUPPORTED: (name: string, file: string, type: string) => [
     `${file}: tensor "${name}" is of the type ${type}, which infernode cannot compute with.`,
-    'Use a checkpoint quantized to q8_0, q4_0, q5_0, q4_k or q6_k, or in f32, f16 or bf16.',
+    'Use a checkpoint whose weights are of a type that "infernode info" lists.',
   ],
   WEIGHT_UNENCODABLE: (name: string, row: string, column: string, value: string, type: string) => [
     `Tensor "${name}", row ${row}, column ${column}: ${value} cannot be stored as ${type}.`,

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { callNative, native, packageRoot, type RuntimeInfo } from './native.js'
 import { checkOptions, integer, nonEmptyString, type Rules } from './options.js'
+import { type TensorTypeName, tensorTypes } from './tensor-types.js'
 
 export interface RuntimeOptions {
   /** Default: as many as are useful here. */
@@ -15,6 +16,15 @@ export interface Runtime extends RuntimeInfo {
   readonly backend: 'cpu'
   /** Version of the package. */
   readonly packageVersion: string
+  /** Tensor types of weights, by how they are multiplied. */
+  readonly tensorTypes: {
+    /** In integer arithmetic. */
+    readonly integer: readonly TensorTypeName[]
+    /** As they are. */
+    readonly float: readonly TensorTypeName[]
+    /** Decoded to f32 as they are read: slower. */
+    readonly decoded: readonly TensorTypeName[]
+  }
 }
 
 export interface MeasureOptions extends RuntimeOptions {
@@ -46,7 +56,17 @@ export async function runtime(options?: RuntimeOptions): Promise<Runtime> {
   const given = checkOptions(options, runtimeRules)
   const info = await callNative(() => native().info({ threads: given.threads ?? 0, isa: askedIsa(given.isa) }))
   const { version } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { version: string }
-  return { ...info, backend: 'cpu', packageVersion: version }
+  return { ...info, backend: 'cpu', packageVersion: version, tensorTypes: weightTypes() }
+}
+
+function weightTypes(): Runtime['tensorTypes'] {
+  const names = (Object.keys(tensorTypes) as TensorTypeName[]).filter((name) => tensorTypes[name].activations !== null)
+  const exact = names.filter((name) => tensorTypes[name].activations === 'f32')
+  return {
+    integer: names.filter((name) => !exact.includes(name)),
+    float: exact.filter((name) => tensorTypes[name].blockValues === 1),
+    decoded: exact.filter((name) => tensorTypes[name].blockValues > 1),
+  }
 }
 
 /** Measures this machine, so that a speed can be given as a share of what is possible. */

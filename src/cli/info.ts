@@ -35,6 +35,9 @@ async function info(flags: RuntimeOptions & { json?: boolean }): Promise<void> {
     ['threads', `${found.threads}  (${found.threadsReason})`],
     ['cpu', found.cpuModel],
     ['features', found.cpuFeatures.join(' ')],
+    ['types', `${found.tensorTypes.integer.join(' ')}  (in integer arithmetic)`],
+    ['', `${found.tensorTypes.float.join(' ')}  (as they are)`],
+    ['', `${found.tensorTypes.decoded.join(' ')}  (decoded as they are read: slower)`],
   ]
   await write(`${table(rows.map(([name, value]) => [bold(name!), value!]))}\n`)
 }

@@ -33,7 +33,7 @@ Examples:
   $ infernode quantize model-q8_0.gguf model-q4_k.gguf --type q4_k --allow-requantize`
 
 const convertHelp = `
-For the families llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gpt2, phi3, gemma, gemma2, gemma3 and smollm3. Without --type every
+For the families llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gpt2, phi3, gemma, gemma2, gemma3_text and smollm3. Without --type every
 matrix stays in the type that the folder has: nothing is lost.
 ${keepHelp}
 

@@ -325,6 +325,11 @@ describe('infernode info and bench', () => {
       isa: expect.any(String),
       isas: expect.any(Array),
       threadsReason: expect.any(String),
+      tensorTypes: {
+        integer: expect.arrayContaining(['q8_0', 'q4_k', 'mxfp4']),
+        float: ['f32', 'f16', 'bf16'],
+        decoded: expect.arrayContaining(['iq2_xxs', 'tq1_0', 'nvfp4']),
+      },
     })
   })
 
