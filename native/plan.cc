@@ -85,7 +85,7 @@ Status decode_weight(const json::Value& entry, Plan& plan) {
   const std::string field = "weights." + weight.name;
   INFERNODE_ASSIGN(type, tensor_type(entry.get("type"), field));
   weight.type = type;
-  if (type == TensorType::kA8_32 || type == TensorType::kA8_256 || type == TensorType::kI32)
+  if (type != TensorType::kF32 && info(type).activations == type)
     return invalid(field, "weights cannot be of this type");
   const json::Value shape = entry.get("shape");
   uint64_t dims[3] = {1, 1, 1};

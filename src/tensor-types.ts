@@ -29,6 +29,11 @@ export const tensorTypes = {
   f16: row(1, 2, 1, 'F16', 'f32'),
   bf16: row(1, 2, 30, 'BF16', 'f32'),
   i32: row(1, 4, 26, 'I32', null),
+  /** Of Tensor alone: no model has weights of these three. */
+  i8: row(1, 1, null, null, null),
+  u8: row(1, 1, null, null, null),
+  /** A byte, 0 or 1. */
+  bool: row(1, 1, null, null, null),
   q4_0: row(32, 18, 2, null, 'a8_32'),
   q4_1: row(32, 20, 3, null, 'a8_32'),
   q5_0: row(32, 22, 6, null, 'a8_32'),

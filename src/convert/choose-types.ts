@@ -3,7 +3,7 @@ import { InfernodeError } from '../errors.js'
 import { tensorTypes, type TensorTypeName } from '../tensor-types.js'
 
 /** What weights can be stored as; `encodableTypes()` says which of these can be written. */
-export type TargetType = Exclude<TensorTypeName, 'i32' | 'a8_32' | 'a8_256'>
+export type TargetType = Exclude<TensorTypeName, 'i32' | 'i8' | 'u8' | 'bool' | 'a8_32' | 'a8_256'>
 
 /** The number that GGUF's general.file_type has for a file mostly of this type. */
 export const fileTypes: Readonly<Record<TargetType, number>> = {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/kernels/tensor_kernels.h"
 #include "generated/ops.h"
 #include "generated/tensor_types.h"
 
@@ -125,6 +126,7 @@ struct KernelTable {
   // Limits of this machine, for `bench`: reads n bytes (returns something that depends on all), does n int8 multiply-adds.
   uint64_t (*read_probe)(const std::byte* data, size_t n);
   uint64_t (*int8_probe)(uint64_t multiply_adds);
+  TensorKernels tensor;
 };
 
 }  // namespace infernode::cpu

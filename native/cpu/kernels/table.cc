@@ -1,5 +1,6 @@
 // The table of one ISA variant's kernels: all that dispatch sees of them.
 #include "cpu/kernels/kernels_of_isa.h"
+#include "cpu/kernels/tensor_kernels_of_isa.h"
 
 #define INFERNODE_QUOTE(name) #name
 #define INFERNODE_NAME_OF(isa) INFERNODE_QUOTE(isa)
@@ -38,6 +39,22 @@ constinit const KernelTable kernels = {
     .exp_sum = exp_sum,
     .read_probe = read_probe,
     .int8_probe = int8_probe,
+    .tensor =
+        {
+            .unary = tensor_unary,
+            .binary = tensor_binary,
+            .binary_i32 = tensor_binary_i32,
+            .load = tensor_load,
+            .store = tensor_store,
+            .load_i32 = tensor_load_i32,
+            .store_i32 = tensor_store_i32,
+            .sum = tensor_sum,
+            .largest = tensor_largest,
+            .smallest = tensor_smallest,
+            .softmax = tensor_softmax,
+            .int8_dots = tensor_int8_dots,
+            .f32_probe = f32_probe,
+        },
 };
 
 }  // namespace infernode::cpu::INFERNODE_ISA

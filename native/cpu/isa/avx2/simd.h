@@ -117,6 +117,7 @@ INFERNODE_INLINE float maximum(F32 x) {
 }
 INFERNODE_INLINE float first_lane(F32 x) { return _mm256_cvtss_f32(x.v); }
 INFERNODE_INLINE float square_root(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+INFERNODE_INLINE F32 square_root(F32 x) { return {_mm256_sqrt_ps(x.v)}; }
 
 INFERNODE_INLINE __m256 middle_swapped(__m256 x) {  // 64-bit quarters 0, 2, 1, 3
   return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8));
@@ -136,6 +137,7 @@ INFERNODE_INLINE void interleave(F32 even, F32 odd, F32& a, F32& b) {
 INFERNODE_INLINE F64 operator+(F64 a, F64 b) { return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)}; }
 INFERNODE_INLINE F64 operator-(F64 a, F64 b) { return {_mm256_sub_pd(a.low, b.low), _mm256_sub_pd(a.high, b.high)}; }
 INFERNODE_INLINE F64 operator*(F64 a, F64 b) { return {_mm256_mul_pd(a.low, b.low), _mm256_mul_pd(a.high, b.high)}; }
+INFERNODE_INLINE F64 operator/(F64 a, F64 b) { return {_mm256_div_pd(a.low, b.low), _mm256_div_pd(a.high, b.high)}; }
 INFERNODE_INLINE F64 select(Mask m, F64 yes, F64 no) {
   const __m256i low = _mm256_cvtepi32_epi64(_mm_castps_si128(_mm256_castps256_ps128(m.v)));
   const __m256i high = _mm256_cvtepi32_epi64(_mm_castps_si128(_mm256_extractf128_ps(m.v, 1)));

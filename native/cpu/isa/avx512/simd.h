@@ -102,6 +102,7 @@ INFERNODE_INLINE float maximum(F32 x) {
 }
 INFERNODE_INLINE float first_lane(F32 x) { return _mm512_cvtss_f32(x.v); }
 INFERNODE_INLINE float square_root(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+INFERNODE_INLINE F32 square_root(F32 x) { return {_mm512_sqrt_ps(x.v)}; }
 
 INFERNODE_INLINE void deinterleave(F32 a, F32 b, F32& even, F32& odd) {
   const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -119,6 +120,7 @@ INFERNODE_INLINE void interleave(F32 even, F32 odd, F32& a, F32& b) {
 INFERNODE_INLINE F64 operator+(F64 a, F64 b) { return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)}; }
 INFERNODE_INLINE F64 operator-(F64 a, F64 b) { return {_mm512_sub_pd(a.low, b.low), _mm512_sub_pd(a.high, b.high)}; }
 INFERNODE_INLINE F64 operator*(F64 a, F64 b) { return {_mm512_mul_pd(a.low, b.low), _mm512_mul_pd(a.high, b.high)}; }
+INFERNODE_INLINE F64 operator/(F64 a, F64 b) { return {_mm512_div_pd(a.low, b.low), _mm512_div_pd(a.high, b.high)}; }
 INFERNODE_INLINE F64 select(Mask m, F64 yes, F64 no) {
   return {_mm512_mask_blend_pd(static_cast<__mmask8>(m.v), no.low, yes.low),
           _mm512_mask_blend_pd(static_cast<__mmask8>(m.v >> 8), no.high, yes.high)};

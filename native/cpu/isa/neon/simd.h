@@ -101,6 +101,7 @@ INFERNODE_INLINE float maximum(F32 x) {
 }
 INFERNODE_INLINE float first_lane(F32 x) { return vgetq_lane_f32(x.v, 0); }
 INFERNODE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+INFERNODE_INLINE F32 square_root(F32 x) { return {vsqrtq_f32(x.v)}; }
 
 INFERNODE_INLINE void deinterleave(F32 a, F32 b, F32& even, F32& odd) {
   even = {vuzp1q_f32(a.v, b.v)};
@@ -116,6 +117,7 @@ INFERNODE_INLINE void interleave(F32 even, F32 odd, F32& a, F32& b) {
 INFERNODE_INLINE F64 operator+(F64 a, F64 b) { return {vaddq_f64(a.low, b.low), vaddq_f64(a.high, b.high)}; }
 INFERNODE_INLINE F64 operator-(F64 a, F64 b) { return {vsubq_f64(a.low, b.low), vsubq_f64(a.high, b.high)}; }
 INFERNODE_INLINE F64 operator*(F64 a, F64 b) { return {vmulq_f64(a.low, b.low), vmulq_f64(a.high, b.high)}; }
+INFERNODE_INLINE F64 operator/(F64 a, F64 b) { return {vdivq_f64(a.low, b.low), vdivq_f64(a.high, b.high)}; }
 INFERNODE_INLINE F64 select(Mask m, F64 yes, F64 no) {
   const int32x4_t mask = vreinterpretq_s32_u32(m.v);  // widened with its sign: all bits again
   return {vbslq_f64(vreinterpretq_u64_s64(vmovl_s32(vget_low_s32(mask))), yes.low, no.low),

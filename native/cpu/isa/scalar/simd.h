@@ -130,6 +130,7 @@ INFERNODE_INLINE float sum(F32 x) { return x.v; }
 INFERNODE_INLINE float maximum(F32 x) { return x.v; }
 INFERNODE_INLINE float first_lane(F32 x) { return x.v; }
 INFERNODE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
+INFERNODE_INLINE F32 square_root(F32 x) { return {__builtin_sqrtf(x.v)}; }
 
 // (a, b) as one sequence of 2 * lanes elements: its even and odd elements; and back.
 INFERNODE_INLINE void deinterleave(F32 a, F32 b, F32& even, F32& odd) {
@@ -146,6 +147,7 @@ INFERNODE_INLINE void interleave(F32 even, F32 odd, F32& a, F32& b) {
 INFERNODE_INLINE F64 operator+(F64 a, F64 b) { return {a.v + b.v}; }
 INFERNODE_INLINE F64 operator-(F64 a, F64 b) { return {a.v - b.v}; }
 INFERNODE_INLINE F64 operator*(F64 a, F64 b) { return {a.v * b.v}; }
+INFERNODE_INLINE F64 operator/(F64 a, F64 b) { return {a.v / b.v}; }
 INFERNODE_INLINE F64 select(Mask m, F64 yes, F64 no) { return m.v ? yes : no; }
 INFERNODE_INLINE F64 round(F64 x) {  // to nearest even, |x| < 2^51
   const double shift = 6755399441055744.0;

@@ -1,0 +1,23 @@
+// The functions of one ISA variant behind TensorKernels.
+#pragma once
+
+#include "cpu/kernels/tensor_kernels.h"
+
+namespace infernode::cpu::INFERNODE_ISA {
+
+// As in TensorKernels.
+void tensor_unary(Unary op, const float* x, float* out, size_t n);
+void tensor_binary(Binary op, Operand<float> a, Operand<float> b, float* out, size_t n);
+void tensor_binary_i32(Binary op, Operand<int32_t> a, Operand<int32_t> b, int32_t* out, size_t n);
+void tensor_load(TensorType type, const std::byte* from, ptrdiff_t stride, size_t n, float* out);
+void tensor_store(TensorType type, const float* x, size_t n, std::byte* to);
+void tensor_load_i32(TensorType type, const std::byte* from, ptrdiff_t stride, size_t n, int32_t* out);
+void tensor_store_i32(TensorType type, const int32_t* x, size_t n, std::byte* to);
+float tensor_sum(const float* x, size_t n);
+Extreme tensor_largest(const float* x, size_t n);
+Extreme tensor_smallest(const float* x, size_t n);
+void tensor_softmax(const float* x, float* out, size_t n);
+void tensor_int8_dots(const int8_t* a, const int8_t* b, size_t stride, size_t n, size_t k, int32_t* sums);
+float f32_probe(uint64_t multiply_adds);
+
+}  // namespace infernode::cpu::INFERNODE_ISA
