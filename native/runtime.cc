@@ -1,6 +1,8 @@
 // The process's threads and who does what on them.
 #include "runtime.h"
 
+#include <chrono>
+
 #include "machine.h"
 
 namespace infernode {
@@ -16,6 +18,9 @@ Process& process() {
   static Process* instance = new Process;
   return *instance;
 }
+
+// What slices of other work may take between two rounds of the engines' steps: so much later a token may come.
+constexpr std::chrono::milliseconds kTurn{8};
 
 Error no_thread(const char* name) { return error(ErrorCode::kOutOfMemory, {std::string("the thread ") + name, "The"}); }
 
@@ -91,6 +96,8 @@ Runtime::~Runtime() {
   }
   signal_->ring();
   if (driving_) driver_.join();
+  for (auto& work : work_) work->drop();
+  for (auto& work : arrived_work_) work->drop();
 }
 
 Result<Service*> Runtime::conversion() {
@@ -118,6 +125,32 @@ void Runtime::add(std::shared_ptr<Engine> engine) {
   signal_->ring();
 }
 
+void Runtime::add(std::shared_ptr<SlicedWork> work) {
+  {
+    Lock lock(mutex_);
+    arrived_work_.push_back(std::move(work));
+  }
+  signal_->ring();
+}
+
+// A turn: slices of what waits longest, until a step's time is used up. True: there is more to do.
+bool Runtime::do_slices() {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + kTurn;
+  for (size_t idle = 0; idle < work_.size() && Clock::now() < end;) {
+    std::shared_ptr<SlicedWork> work = std::move(work_.front());
+    work_.pop_front();
+    if (work->waits()) {
+      work_.push_back(std::move(work));
+      idle++;
+      continue;
+    }
+    idle = 0;
+    if (work->step(*pool_)) work_.push_back(std::move(work));
+  }
+  return !work_.empty();
+}
+
 // More threads than the machine has cores are a caller's explicit wish; if they cannot be had, the pool stays as it is.
 void Runtime::grow_pool(int threads) {
   if (threads <= pool_->size()) return;
@@ -137,6 +170,8 @@ void Runtime::drive() {
       for (auto& engine : arrived_) engines_.push_back(std::move(engine));
       arrived_.clear();
       tasks.swap(tasks_);
+      for (auto& work : arrived_work_) work_.push_back(std::move(work));
+      arrived_work_.clear();
       engines = engines_;
       stop = stop_;
     }
@@ -155,6 +190,7 @@ void Runtime::drive() {
       grow_pool(engine->options().threads);
       busy |= engine->step(*pool_);
     }
+    busy |= do_slices();
     if (stop) return;
   }
 }

@@ -33,6 +33,18 @@ class Service {
   StartedThread thread_;
 };
 
+// Work of any length that the driver does a slice at a time, between the engines' steps.
+class SlicedWork {
+ public:
+  virtual ~SlicedWork() = default;
+  // Waits for other work; step() would be too early.
+  virtual bool waits() = 0;
+  // Does a slice of some milliseconds. False: it is done.
+  virtual bool step(ThreadPool& pool) = 0;
+  // It will never be done: the runtime ends. Lets go of what it holds.
+  virtual void drop() = 0;
+};
+
 class Runtime {
  public:
   // The process's runtime, started at the first call; it ends when the last owner lets go. JavaScript threads own it.
@@ -49,6 +61,8 @@ class Runtime {
   void on_driver(int threads, std::function<void(ThreadPool&)> task);
   // The driver steps it from now on, until it closes.
   void add(std::shared_ptr<Engine> engine);
+  // Takes turns with what else there is, until it is done. Dropped if the runtime ends before.
+  void add(std::shared_ptr<SlicedWork> work);
 
   MappingRegistry& mappings() { return mappings_; }
   const std::shared_ptr<Signal>& signal() const { return signal_; }
@@ -59,6 +73,7 @@ class Runtime {
   Runtime() = default;
   void drive();
   void grow_pool(int threads);
+  bool do_slices();
 
   struct Task {
     int threads;
@@ -74,6 +89,8 @@ class Runtime {
   std::vector<std::shared_ptr<Engine>> arrived_;
   std::vector<std::shared_ptr<Engine>> engines_;  // written by the driver under the mutex
   std::vector<Task> tasks_;
+  std::vector<std::shared_ptr<SlicedWork>> arrived_work_;
+  std::deque<std::shared_ptr<SlicedWork>> work_;  // the driver's
   bool stop_ = false;
 
   std::unique_ptr<Service> loading_, requests_, conversion_;

@@ -14,6 +14,10 @@ const checks = {
     return { status: 0, output: '' }
   },
 
+  async 'types of tensors hold, and wrong shapes do not compile'() {
+    return node(binOf('typescript', 'tsc'), '-p', 'test/tensor/tsconfig.json')
+  },
+
   async 'generated files are what their sources say'() {
     return node('scripts/generate.mjs', '--check')
   },

@@ -122,6 +122,20 @@ const errors = {
     `The model computed a logit that is not a finite number at position ${position}.`,
     'The checkpoint is damaged, or its quantization overflows; try another file.',
   ],
+  // Tensors
+  TENSOR_MISMATCH: (op: string, operands: string, expected: string) => [
+    `${op}: ${operands} do not fit: expected ${expected}.`,
+    'Check the shapes and dtypes; reshape(), transpose() and cast() change them.',
+  ],
+  TENSOR_PENDING: (op: string) => [
+    `${op}: the tensor is still being filled.`,
+    'Large tensors are filled in the background: await tensor.ready() before a synchronous call, or use the asynchronous one.',
+  ],
+  TENSOR_DETACHED: (what: string) => [`The ArrayBuffer of ${what} is detached.`, 'It was transferred or adopted; pass an array that still has its memory.'],
+  TOO_LARGE_FOR_SYNC: (op: string, values: string, multiplyAdds: string, maxValues: string, maxMultiplyAdds: string) => [
+    `${op}: ${values} values and ${multiplyAdds} multiply-adds are too much for a synchronous call, which may take ${maxValues} and ${maxMultiplyAdds}.`,
+    'Use the asynchronous call of the same name without "Sync".',
+  ],
   OPERATION_UNSUPPORTED: (what: string, where: string) => [`${what} is not supported by ${where}.`, 'Choose another backend or another call.'],
 
   // Native

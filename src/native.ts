@@ -253,6 +253,31 @@ export interface NativeQuantizeJob {
   cancel(): void
 }
 
+/** Memory of tensors; opaque. Freed when it is disposed or collected, once no work uses it. */
+export interface NativeStorage {
+  readonly storage: unique symbol
+}
+
+/** [storage, number of the type, offset, shape, strides], in values; null: absent. */
+export type NativeView = readonly [NativeStorage, number, number, readonly number[], readonly number[]] | null
+
+/** Ops on tensors with the kernels of one ISA variant. */
+export interface NativeTensors {
+  readonly isa: string
+  copy(bytes: Uint8Array): NativeStorage
+  /** The caller gives the buffer away: nobody else may have it. */
+  adopt(buffer: ArrayBuffer, offset: number, bytes: number): NativeStorage
+  zeros(bytes: number): NativeStorage
+  /** fill: 0 full (first), 1 range (first, step), 2 uniform [first, second), 3 normal (mean, deviation). */
+  create(type: number, shape: readonly number[], fill: number, first: number, second: number, seed: number): NativeStorage
+  /** An op of native/tensor/call.cc, on the runtime's threads. */
+  run(op: string, operands: readonly NativeView[], attributes: readonly number[]): { result: Promise<NativeStorage[]>; cancel(): void }
+  runSync(op: string, operands: readonly NativeView[], attributes: readonly number[]): NativeStorage[]
+  /** Copies bytes from `offset` on; false if the storage is still being filled. */
+  read(storage: NativeStorage, offset: number, into: Uint8Array): boolean
+  dispose(storage: NativeStorage): void
+}
+
 export interface NativeAddon {
   info(options?: { threads?: number; isa?: string }): RuntimeInfo
   /** Everything of a tokenizer.json but model.vocab, model.merges and added_tokens, as JSON text. */
@@ -261,9 +286,15 @@ export interface NativeAddon {
   /** Tensor types that quantizeTensor can write. */
   encodableTypes(): TensorTypeName[]
   quantizeTensor(request: NativeQuantizeRequest): NativeQuantizeJob
+  /** isa '': the best. */
+  createTensors(isa: string): NativeTensors
   createEngine(plan: string, tokenizer: NativeTokenizer | null, options: NativeEngineOptions): Promise<NativeEngine>
-  /** Measures this machine: bytes/s of plain reading, int8 multiply-adds/s, with the given number of threads (0: all). */
-  measure(options: { threads: number; isa: string; milliseconds: number }): Promise<{ readBytesPerSecond: number; int8MacsPerSecond: number }>
+  /** Measures this machine: bytes/s of plain reading, multiply-adds/s of int8 and of f32, with the given number of threads (0: all). */
+  measure(options: { threads: number; isa: string; milliseconds: number }): Promise<{
+    readBytesPerSecond: number
+    int8MacsPerSecond: number
+    f32MacsPerSecond: number
+  }>
 }
 
 let loaded: NativeAddon | undefined

@@ -28,7 +28,7 @@ export interface Runtime extends RuntimeInfo {
 }
 
 export interface MeasureOptions extends RuntimeOptions {
-  /** How long to measure each of the two. Default 500. */
+  /** How long to measure in all. Default 500. */
   milliseconds?: number
 }
 
@@ -38,6 +38,8 @@ export interface MachinePeaks {
   readonly readBytesPerSecond: number
   /** Multiply-adds of int8 in registers. */
   readonly int8MacsPerSecond: number
+  /** Multiply-adds of f32 in registers. */
+  readonly f32MacsPerSecond: number
 }
 
 /** The variant that was asked for, by option or by INFERNODE_ISA; empty: the best that this CPU runs. */

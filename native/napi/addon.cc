@@ -11,6 +11,7 @@
 #include "napi/environment.h"
 #include "napi/promise.h"
 #include "napi/quantize_binding.h"
+#include "napi/tensor_binding.h"
 #include "napi/tokenizer_binding.h"
 #include "pages.h"
 
@@ -55,8 +56,10 @@ Napi::Value get_info(const Napi::CallbackInfo& info) {
   return result;
 }
 
+enum class Probe { kRead, kInt8, kF32 };
+
 struct Measured {
-  double read_bytes_per_second = 0, int8_macs_per_second = 0;
+  double read_bytes_per_second = 0, int8_macs_per_second = 0, f32_macs_per_second = 0;
 };
 
 // The best round counts, as a neighbour can only slow one down; small pieces, so that a thread that comes late costs little.
@@ -67,13 +70,13 @@ Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, dou
     const cpu::KernelTable& kernels;
     const Pages& data;
     size_t n_pieces;
-    bool read;
+    Probe probe;
     std::atomic<uint64_t> sink{0};
   };
   Measured best;
-  for (const bool read : {true, false}) {
-    Round round{kernels, data, static_cast<size_t>(threads) * 16, read};
-    const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 2));
+  for (const Probe probe : {Probe::kRead, Probe::kInt8, Probe::kF32}) {
+    Round round{kernels, data, static_cast<size_t>(threads) * 16, probe};
+    const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 3));
     do {
       const auto begin = Clock::now();
       const ThreadPool::Section pieces{round.n_pieces, 1};
@@ -83,19 +86,22 @@ Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, dou
             Round& r = *static_cast<Round*>(context);
             const size_t bytes = r.data.size() / r.n_pieces & ~size_t{63};
             for (size_t i = first; i < last; i++)
-              r.sink += r.read ? r.kernels.read_probe(r.data.data() + bytes * i, bytes) : r.kernels.int8_probe(kMacs);
+              r.sink += r.probe == Probe::kRead   ? r.kernels.read_probe(r.data.data() + bytes * i, bytes)
+                        : r.probe == Probe::kInt8 ? r.kernels.int8_probe(kMacs)
+                                                  : static_cast<uint64_t>(r.kernels.tensor.f32_probe(kMacs));
           },
           &round);
       const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
-      if (read) best.read_bytes_per_second = std::max(best.read_bytes_per_second, static_cast<double>(data.size()) / elapsed);
-      else best.int8_macs_per_second =
-          std::max(best.int8_macs_per_second, static_cast<double>(kMacs * round.n_pieces) / elapsed);
+      const double macs = static_cast<double>(kMacs * round.n_pieces) / elapsed;
+      if (probe == Probe::kRead) best.read_bytes_per_second = std::max(best.read_bytes_per_second, static_cast<double>(data.size()) / elapsed);
+      else if (probe == Probe::kInt8) best.int8_macs_per_second = std::max(best.int8_macs_per_second, macs);
+      else best.f32_macs_per_second = std::max(best.f32_macs_per_second, macs);
     } while (Clock::now() < end);
   }
   return best;
 }
 
-// measure({ threads, isa, milliseconds }): Promise<{ readBytesPerSecond, int8MacsPerSecond }>
+// measure({ threads, isa, milliseconds }): Promise<{ readBytesPerSecond, int8MacsPerSecond, f32MacsPerSecond }>
 Napi::Value measure(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Arguments arguments;
@@ -116,6 +122,7 @@ Napi::Value measure(const Napi::CallbackInfo& info) {
     Napi::Object result = Napi::Object::New(env);
     result.Set("readBytesPerSecond", measured.read_bytes_per_second);
     result.Set("int8MacsPerSecond", measured.int8_macs_per_second);
+    result.Set("f32MacsPerSecond", measured.f32_macs_per_second);
     return result;
   });
   (*runtime)->on_driver(threads, [kernels = *kernels, shared, milliseconds, threads, pending](ThreadPool& pool) {
@@ -133,6 +140,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createTokenizer", Napi::Function::New(env, create_tokenizer, "createTokenizer"));
   exports.Set("encodableTypes", Napi::Function::New(env, encodable_types, "encodableTypes"));
   exports.Set("quantizeTensor", Napi::Function::New(env, quantize_tensor, "quantizeTensor"));
+  exports.Set("createTensors", Napi::Function::New(env, create_tensors, "createTensors"));
   exports.Set("createEngine", Napi::Function::New(env, create_engine, "createEngine"));
   return exports;
 }

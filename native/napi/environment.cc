@@ -86,6 +86,23 @@ void Mailbox::close() {
   lock.unlock();
 }
 
+bool Gate::enter() {
+  Lock lock(mutex_);
+  if (!closed_) inside_++;
+  return !closed_;
+}
+
+void Gate::leave() {
+  Lock lock(mutex_);
+  if (--inside_ == 0) empty_.notify_all();
+}
+
+void Gate::close() {
+  Lock lock(mutex_);
+  closed_ = true;
+  empty_.wait(lock, [&] { return inside_ == 0; });
+}
+
 Environment::Environment(Napi::Env env) : mailbox_(std::make_shared<Mailbox>(env)) {
   // Hooks run in reverse: this one before the thread-safe function's own.
   env.AddCleanupHook([this] { end(); });
@@ -111,6 +128,7 @@ void Environment::own(const std::shared_ptr<QuantizeJob>& job) {
 
 void Environment::end() {
   mailbox_->close();
+  gate_->close();
   for (const auto& engine : engines_)
     if (auto alive = engine.lock()) alive->close();
   engines_.clear();

@@ -39,12 +39,29 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   bool closed_ = false;
 };
 
+// Lets native threads use memory that belongs to the isolate, until it ends.
+class Gate {
+ public:
+  // Any thread. False: the isolate is ending; its memory is not to be touched.
+  bool enter();
+  void leave();
+  // JavaScript thread: returns when nobody is inside, and nobody will be.
+  void close();
+
+ private:
+  Mutex mutex_;
+  Condition empty_;
+  size_t inside_ = 0;
+  bool closed_ = false;
+};
+
 class Environment {
  public:
   explicit Environment(Napi::Env env);
   static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
   const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
+  const std::shared_ptr<Gate>& gate() const { return gate_; }
   // Starts the runtime if this is the first call of the process.
   Result<std::shared_ptr<Runtime>> runtime();
   // Closed, cancelled when the isolate ends, if not before.
@@ -54,6 +71,7 @@ class Environment {
 
  private:
   std::shared_ptr<Mailbox> mailbox_;
+  std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
   std::shared_ptr<Runtime> runtime_;
   std::vector<std::weak_ptr<Engine>> engines_;
   std::vector<std::weak_ptr<QuantizeJob>> jobs_;

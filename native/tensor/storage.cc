@@ -1,0 +1,40 @@
+// Memory of tensors.
+#include "tensor/storage.h"
+
+#include "tensor/job.h"
+
+namespace infernode::tensor {
+
+namespace {
+constexpr size_t kLarge = size_t{256} << 10;  // from here on a mapping of its own: zeroed lazily, given back when freed
+}
+
+Result<std::shared_ptr<Storage>> Storage::make(size_t bytes) {
+  std::shared_ptr<Storage> storage(new Storage);
+  if (bytes >= kLarge) {
+    INFERNODE_ASSIGN(pages, Pages::make(bytes, "a tensor"));
+    storage->large_ = std::move(pages);
+    storage->data_ = storage->large_.data();
+  } else {
+    INFERNODE_ASSIGN(array, Array<std::byte>::make(bytes == 0 ? 1 : bytes, "a tensor"));
+    storage->small_ = std::move(array);
+    storage->data_ = storage->small_.data();
+  }
+  storage->bytes_ = bytes;
+  return storage;
+}
+
+std::shared_ptr<Storage> Storage::adopt(std::byte* data, size_t bytes, std::function<void()> release) {
+  std::shared_ptr<Storage> storage(new Storage);
+  storage->data_ = data;
+  storage->bytes_ = bytes;
+  storage->adopted_ = true;
+  storage->release_ = std::move(release);
+  return storage;
+}
+
+Storage::~Storage() {
+  if (release_) release_();
+}
+
+}  // namespace infernode::tensor
