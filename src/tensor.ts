@@ -581,7 +581,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
 
   /**
    * [..., M, K] times [..., K, N], or times [..., N, K] with transposeB: f32 [..., M, N]. This tensor is f32, f16 or bf16; the other
-   * one too, or of any quantized type. Where models quantize activations for a type (q8_0, q4_0, q5_0, q4_k, q6_k), so does this.
+   * one too, or of any quantized type: this one is then quantized to int8 first, as models do it.
    */
   async matmul<B extends Shape, T extends boolean = false, X extends Shape = S>(
     this: Tensor<D, X>,
