@@ -168,30 +168,21 @@ export function broadcastShape(a: Shape, b: Shape): number[] | undefined {
  */
 export function reshapedStrides(shape: Shape, strides: readonly number[], to: Shape): number[] | undefined {
   if (sizeOf(shape) === 0) return stridesOf(to)
-  const from = shape.map((n, d) => ({ n, stride: strides[d]! })).filter(({ n }) => n !== 1)
+  const runs: { n: number; stride: number }[] = [] // innermost first
+  for (let d = shape.length - 1; d >= 0; d--) {
+    const inner = runs.at(-1)
+    if (shape[d] === 1) continue
+    if (inner && strides[d] === inner.stride * inner.n) inner.n *= shape[d]!
+    else runs.push({ n: shape[d]!, stride: strides[d]! })
+  }
   const result: number[] = Array.from({ length: to.length }, () => 1)
-  let at = from.length - 1
-  let left = at >= 0 ? from[at]!.n : 1 // values of the merged dimension at hand that are not used yet
-  let stride = at >= 0 ? from[at]!.stride : 1
+  let run = runs.shift() ?? { n: 1, stride: 1 }
   for (let d = to.length - 1; d >= 0; d--) {
-    let n = to[d]!
-    if (n === 1) continue
-    if (left === 1) {
-      at--
-      left = from[at]!.n
-      stride = from[at]!.stride
-    }
-    result[d] = stride
-    while (n > left) {
-      // This dimension goes on into the next one out, which must lie right behind.
-      if (n % left !== 0 || at === 0 || from[at - 1]!.stride !== stride * left) return undefined
-      n /= left
-      stride = from[--at]!.stride
-      left = from[at]!.n
-    }
-    if (left % n !== 0) return undefined
-    left /= n
-    stride *= n
+    if (to[d] === 1) continue
+    if (run.n === 1) run = runs.shift()!
+    if (run.n % to[d]! !== 0) return undefined
+    result[d] = run.stride
+    run = { n: run.n / to[d]!, stride: run.stride * to[d]! }
   }
   return result
 }

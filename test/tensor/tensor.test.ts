@@ -62,6 +62,8 @@ describe('views', () => {
     expect(part.isContiguous).toBe(false)
     expect(() => part.reshape([8])).toThrow(/contiguous/)
     expect([...(await part.contiguous()).reshape([-1]).readSync()]).toEqual([12, 16, 13, 17, 14, 18, 15, 19])
+    expect([...Tensor.arange(6).reshape([2, 3]).reshape([3, 2]).slice(null, 1).readSync()]).toEqual([1, 3, 5])
+    expect(Tensor.arange(8).reshape([2, 4]).transpose().reshape([2, 2, 2]).shape).toEqual([2, 2, 2])
     expect([...Tensor.arange(2).reshape([2, 1]).broadcastTo([2, 3]).readSync()]).toEqual([0, 0, 0, 1, 1, 1])
   })
 
