@@ -1,7 +1,7 @@
 // Copies between types and layouts: contiguous(), casts, blocks decoded and encoded.
 #include <algorithm>
 
-#include "quant/codec.h"
+#include "quant/block_types.h"
 #include "tensor/ops.h"
 
 namespace infernode::tensor {
@@ -121,6 +121,7 @@ Result<View> encode_blocks(const Maker& make, const View& x, TensorType type) {
     return error(ErrorCode::kInternal, {"blocks that do not fit"});
   INFERNODE_ASSIGN(from, as_contiguous(make, x, TensorType::kF32));
   INFERNODE_ASSIGN(out, make_view(type, x.shape, x.rank));
+  const auto encode = make.kernels.encode;
   const size_t block = info(type).block_values, per_item = std::max<size_t>(1, 4096 / block), blocks = x.size() / block;
   make.job->add({(blocks + per_item - 1) / per_item, 0,
                  [=, from = from, out = out, job = make.job.get()](size_t begin, size_t end, std::byte*) {
@@ -132,7 +133,7 @@ Result<View> encode_blocks(const Maker& make, const View& x, TensorType type) {
                        return job->fail(error(ErrorCode::kInvalidArgument,
                                               {"quantize", "finite values",
                                                std::to_string(values[i]) + " at index " + std::to_string(first * block + i)}));
-                   quant::encode_values(type, values, n, out.data() + first * info(type).block_bytes);
+                   encode(type, values, n, out.data() + first * info(type).block_bytes);
                  }});
   return out;
 }
