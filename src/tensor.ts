@@ -1,8 +1,31 @@
 /** Tensor: the kernels that models use, for everyone. */
-import { randomInt } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { InfernodeError } from './errors.js'
-import { invalid } from './options.js'
+import { aborted, checkOptions, invalid } from './options.js'
+import {
+  attentionRules,
+  checkArray,
+  checkComparison,
+  checkDType,
+  checkNumber,
+  checkPlain,
+  checkUnary,
+  dtypeRules,
+  geluRules,
+  int8Rules,
+  isDetached,
+  keepDimsRules,
+  matmulRules,
+  normalRules,
+  normRules,
+  randomRules,
+  reduceRules,
+  ropeRules,
+  runRules,
+  seedOr,
+  transferred,
+  transposeRules,
+} from './tensor/arguments.js'
 import {
   type ArithmeticOp,
   attentionCall,
@@ -25,17 +48,15 @@ import {
   topKCall,
   unaryCall,
   type UnaryOp,
-  unaryOps,
   whereCall,
 } from './tensor/calls.js'
 import {
   arrayConstructor,
   type ArrayOf,
   type BlockDType,
+  bytesOf,
   type DType,
   type DTypeOf,
-  dtypeOf,
-  dtypes,
   type FloatDType,
   fromHalf,
   isPlain,
@@ -44,9 +65,8 @@ import {
 } from './tensor/dtypes.js'
 import { print } from './tensor/print.js'
 import type { Broadcast, MatmulShape, Permuted, Range, Reshaped, Shape, Sliced, Transposed, WithLast } from './tensor/shapes.js'
-import { reshapedStrides, sizeOf } from './tensor/shapes.js'
+import { maxRank, reshapedStrides, sizeOf } from './tensor/shapes.js'
 import {
-  bytesOf,
   type Call,
   checked,
   isContiguous,
@@ -157,7 +177,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   static copyOf<const T extends Shape, E extends DType>(array: ArrayOf<E>, shape: T, dtype: E): Tensor<E, T>
   static copyOf(array: ArrayBufferView, shape?: Shape, dtype?: DType): Tensor {
     const given = checkArray(array, shape, dtype)
-    return new Tensor(viewOf(array, given.dtype, given.shape))
+    return new Tensor(viewOf(given.array, given.dtype, given.shape))
   }
 
   /**
@@ -172,8 +192,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   static adopt<const T extends Shape, E extends DType>(array: ArrayOf<E>, shape: T, dtype: E): Tensor<E, T>
   static adopt(array: ArrayBufferView, shape?: Shape, dtype?: DType): Tensor {
     const given = checkArray(array, shape, dtype)
-    const { buffer, byteOffset, byteLength } = array
-    const ours = transferred(buffer, array)
+    const { byteOffset, byteLength } = given.array
+    const ours = transferred(given.array)
     return new Tensor(
       newView(
         checked(() => tensors().adopt(ours, byteOffset, byteLength)),
@@ -186,7 +206,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   /** A tensor of nested arrays of numbers; f32 unless another dtype is named. */
   static from<E extends PlainDType = 'f32'>(values: Nested, options: { dtype?: E } = {}): Tensor<E> {
     const shape: number[] = []
-    for (let v = values; Array.isArray(v); v = v[0] as Nested) shape.push(v.length)
+    for (let v = values; Array.isArray(v) && shape.length <= maxRank; v = v[0] as Nested) shape.push(v.length)
     checkShape(shape, 'values')
     const flat = new Float64Array(sizeOf(shape))
     let next = 0
@@ -201,8 +221,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
       }
     }
     read(values, 0)
-    const dtype = options.dtype ?? 'f32'
-    const plain = checkPlain(dtype)
+    const plain = checkPlain(checkOptions(options, dtypeRules).dtype ?? 'f32')
     const half = plain === 'f16' || plain === 'bf16'
     const array = half
       ? Float32Array.from(flat)
@@ -214,7 +233,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   }
 
   static zeros<const T extends Shape, E extends DType = 'f32'>(shape: T, options: { dtype?: E } = {}): Tensor<E, Reshaped<T>> {
-    const { dtype = 'f32' } = options
+    const { dtype = 'f32' } = checkOptions(options, dtypeRules)
     const view = newViewOf(checkDType(dtype), checkShape(shape))
     return new Tensor(view)
   }
@@ -224,7 +243,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     value: number,
     options: { dtype?: E } = {},
   ): Tensor<E, Reshaped<T>> {
-    return create(shape, options.dtype, 0, checkNumber('value', value), 0, 0)
+    return create(shape, checkOptions(options, dtypeRules).dtype, 0, checkNumber('value', value), 0, 0)
   }
 
   /** start, start + step, … below end (above it, if step is negative). One argument counts from 0. */
@@ -235,9 +254,10 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     options: { dtype?: E } = {},
   ): Tensor<E, readonly [number]> {
     const [from, to] = end === undefined ? [0, start] : [start, end]
-    if (!Number.isFinite(step) || step === 0) throw invalid('step', 'a finite number that is not 0', step)
+    if (typeof step !== 'number' || !Number.isFinite(step) || step === 0)
+      throw invalid('step', 'a finite number that is not 0', step)
     const n = Math.max(0, Math.ceil((checkNumber('end', to) - checkNumber('start', from)) / step))
-    return create([n], options.dtype, 1, from, step, 0)
+    return create([n], checkOptions(options, dtypeRules).dtype, 1, from, step, 0)
   }
 
   /** Uniform in [low, high), 24 bits of randomness; a function of (seed, index) alone. Default: f32 in [0, 1). */
@@ -245,8 +265,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     shape: T,
     options: RandomOptions & { low?: number; high?: number; dtype?: E } = {},
   ): Tensor<E, Reshaped<T>> {
-    const { low = 0, high = 1 } = options
-    return create(shape, options.dtype, 2, checkNumber('low', low), checkNumber('high', high), checkSeed(options.seed))
+    const { low = 0, high = 1, dtype, seed } = checkOptions(options, randomRules)
+    return create(shape, dtype, 2, low, high, seedOr(seed))
   }
 
   /** Normally distributed; a function of (seed, index) alone. Default: mean 0, deviation 1. */
@@ -254,15 +274,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     shape: T,
     options: RandomOptions & { mean?: number; deviation?: number; dtype?: E } = {},
   ): Tensor<E, Reshaped<T>> {
-    const { mean = 0, deviation = 1 } = options
-    return create(
-      shape,
-      options.dtype,
-      3,
-      checkNumber('mean', mean),
-      checkNumber('deviation', deviation),
-      checkSeed(options.seed),
-    )
+    const { mean = 0, deviation = 1, dtype, seed } = checkOptions(options, normalRules)
+    return create(shape, dtype, 3, mean, deviation, seedOr(seed))
   }
 
   /** @internal */
@@ -296,17 +309,12 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   /** The same values in another shape; one size may be -1. Values that do not lie side by side must be made contiguous() first. */
   reshape<const T extends Shape>(shape: T): Tensor<D, Reshaped<T>> {
     const view = this.#use()
-    const to = [...(shape as Shape)]
+    const to = checkShape(shape, 'shape', -1)
     const open = to.indexOf(-1)
     const known = to.reduce((n, size, d) => (d === open ? n : n * size), 1)
     if (open >= 0) to[open] = known === 0 ? 0 : this.size / known
-    if (to.some((n) => !Number.isSafeInteger(n) || n < 0) || to.length > 8 || sizeOf(to) !== this.size) {
-      throw new InfernodeError(
-        'TENSOR_MISMATCH',
-        'reshape',
-        `${named(view)} and [${shape.join(', ')}]`,
-        'as many values in both',
-      )
+    if (to.some((n) => !Number.isSafeInteger(n) || n < 0) || sizeOf(to) !== this.size) {
+      throw new InfernodeError('TENSOR_MISMATCH', 'reshape', `${named(view)} and [${to.join(', ')}]`, 'as many values in both')
     }
     const block = isPlain(view.dtype) || to.at(-1) === view.shape.at(-1)
     const strides = block ? reshapedStrides(view.shape, view.strides, to) : undefined
@@ -314,7 +322,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
       throw new InfernodeError(
         'TENSOR_MISMATCH',
         'reshape',
-        `${named(view)} and [${shape.join(', ')}]`,
+        `${named(view)} and [${to.join(', ')}]`,
         'values that lie side by side; call contiguous() first',
       )
     return new Tensor({ ...view, shape: to, strides })
@@ -330,6 +338,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     const strides: number[] = []
     view.shape.forEach((n, d) => {
       const range: Range = ranges[d] ?? null
+      if (range !== null && typeof range !== 'number' && !(Array.isArray(range) && range.length === 2))
+        throw invalid('slice', 'null, an index or [begin, end] for each dimension', range)
       const place = (i: number, last: number): number => {
         const from = i < 0 ? i + n : i
         if (!Number.isInteger(i) || from < 0 || from > last)
@@ -361,8 +371,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     const view = this.#use()
     const rank = view.shape.length
     const all = view.shape.map((_, d) => d)
-    const order = axes ?? [...all.slice(0, -2), rank - 1, rank - 2]
-    if ((!axes && rank < 2) || order.length !== rank || [...order].sort((a, b) => a - b).some((a, d) => a !== d)) {
+    const order = axes === undefined ? [...all.slice(0, -2), rank - 1, rank - 2] : checkShape(axes, 'axes')
+    if ((axes === undefined && rank < 2) || order.length !== rank || [...order].sort((a, b) => a - b).some((a, d) => a !== d)) {
       throw new InfernodeError(
         'TENSOR_MISMATCH',
         'transpose',
@@ -485,7 +495,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     other: number | (Tensor<D, B> & Fits<Broadcast<X, B>, 'compare'>),
     options?: RunOptions,
   ): Promise<Tensor<'bool', Broadcast<X, B>>> {
-    return this.#later(this.#binary(op, other), options)
+    return this.#later(this.#binary(checkComparison(op), other), options)
   }
 
   /** Where this (of bool) is true the value of `yes`, else that of `no`. */
@@ -529,8 +539,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   }
   /** x · Φ(x), or with `approximate: 'tanh'` what many models use for it. arXiv:1606.08415 §2. */
   async gelu(options: RunOptions & { approximate?: 'none' | 'tanh' } = {}): Promise<Tensor<D, S>> {
-    const { approximate = 'none', ...rest } = options
-    if (approximate !== 'none' && approximate !== 'tanh') throw invalid('approximate', '"none" or "tanh"', approximate)
+    const { approximate, ...rest } = checkOptions(options, geluRules)
     return this.map(approximate === 'tanh' ? 'geluTanh' : 'gelu', rest)
   }
 
@@ -560,10 +569,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   async argmin(axes?: number | readonly number[], options: ReduceOptions = {}): Promise<Tensor<'i32'>> {
     return this.#reduce('argmin', axes, options)
   }
-  sumSync(
-    axes?: number | readonly number[],
-    { keepDims = false }: { keepDims?: boolean } = {},
-  ): Tensor<D extends FloatDType ? D : 'i32'> {
+  sumSync(axes?: number | readonly number[], options: { keepDims?: boolean } = {}): Tensor<D extends FloatDType ? D : 'i32'> {
+    const { keepDims = false } = checkOptions(options, keepDimsRules)
     return this.#now(reduceCall('sum', this.#use(), axes, keepDims))
   }
 
@@ -573,7 +580,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     k: N,
     options?: RunOptions,
   ): Promise<{ values: Tensor<'f32', WithLast<X, N>>; indices: Tensor<'i32', WithLast<X, N>> }> {
-    const [values, indices] = await run(topKCall(this.#use(), k), options)
+    const [values, indices] = await run(topKCall(this.#use(), k), checkOptions(options, runRules))
     return { values: new Tensor(values!), indices: new Tensor(indices!) }
   }
 
@@ -588,14 +595,16 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     other: Tensor<DType, B> & Fits<MatmulShape<X, B, T>, 'matmul: the inner sizes differ'>,
     options: MatmulOptions<T> = {},
   ): Promise<Tensor<'f32', MatmulShape<X, B, T>>> {
-    return this.#later(matmulCall(this.#use(), viewIn('other', other), options.transposeB ?? false), options)
+    const { transposeB = false, ...rest } = checkOptions<MatmulOptions>(options, matmulRules)
+    return this.#later(matmulCall(this.#use(), viewIn('other', other), transposeB), rest)
   }
   matmulSync<B extends Shape, T extends boolean = false, X extends Shape = S>(
     this: Tensor<D, X>,
     other: Tensor<DType, B> & Fits<MatmulShape<X, B, T>, 'matmul: the inner sizes differ'>,
     options: { transposeB?: T } = {},
   ): Tensor<'f32', MatmulShape<X, B, T>> {
-    return this.#now(matmulCall(this.#use(), viewIn('other', other), options.transposeB ?? false))
+    const { transposeB = false } = checkOptions<{ transposeB?: boolean }>(options, transposeRules)
+    return this.#now(matmulCall(this.#use(), viewIn('other', other), transposeB))
   }
 
   /**
@@ -606,7 +615,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     other: Tensor<'i8'> | Tensor<'u8'>,
     options: Int8MatmulScales & RunOptions = {},
   ): Promise<Tensor<'f32'> | Tensor<'i32'>> {
-    return this.#later(int8MatmulCall(this.#use(), viewIn('other', other), options), options)
+    const { signal, ...scales } = checkOptions(options, int8Rules)
+    return this.#later(int8MatmulCall(this.#use(), viewIn('other', other), scales), signal && { signal })
   }
 
   // ---- Layers
@@ -621,23 +631,25 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
 
   /** x / √(mean x² + eps) · weight over the last dimension. arXiv:1910.07467 eq. 4. */
   async rmsNorm(weight?: Tensor<FloatDType>, options: NormOptions = {}): Promise<Tensor<D, S>> {
-    return this.#later(
-      normCall('rmsNorm', this.#use(), weight && viewIn('weight', weight), undefined, options.eps ?? 1e-5),
-      options,
-    )
+    const { eps = 1e-5, ...rest } = checkOptions(options, normRules)
+    return this.#later(normCall('rmsNorm', this.#use(), optionalView('weight', weight), undefined, eps), rest)
   }
 
   /** (x − mean) / √(variance + eps) · weight + bias over the last dimension. arXiv:1607.06450 eq. 3. */
   async layerNorm(weight?: Tensor<FloatDType>, bias?: Tensor<FloatDType>, options: NormOptions = {}): Promise<Tensor<D, S>> {
-    const views = [weight && viewIn('weight', weight), bias && viewIn('bias', bias)] as const
-    return this.#later(normCall('layerNorm', this.#use(), views[0], views[1], options.eps ?? 1e-5), options)
+    const { eps = 1e-5, ...rest } = checkOptions(options, normRules)
+    const views = [optionalView('weight', weight), optionalView('bias', bias)] as const
+    return this.#later(normCall('layerNorm', this.#use(), ...views, eps), rest)
   }
 
   /** [..., tokens, heads, headDim] with every head turned by its token's position. arXiv:2104.09864 eq. 34. */
   async rope(options: RopeOptions = {}): Promise<Tensor<D, S>> {
-    const { positions, signal, ...rest } = options
-    const call = ropeCall(this.#use(), { ...rest, ...(positions && { positions: viewIn('positions', positions) }) })
-    return this.#later(call, signal ? { signal } : {})
+    const { positions, signal, ...rest } = checkOptions<RopeOptions>(options, ropeRules)
+    const call = ropeCall(this.#use(), {
+      ...rest,
+      ...(positions !== undefined && { positions: viewIn('positions', positions) }),
+    })
+    return this.#later(call, signal && { signal })
   }
 
   /** Rows of this table [V, D] (floats or quantized): [...ids, D] as f32. */
@@ -650,16 +662,24 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
    * arXiv:1706.03762 eq. 1, arXiv:2305.13245. A query that sees no key gives zeros.
    */
   async attention(k: Tensor<FloatDType>, v: Tensor<FloatDType>, options: AttentionOptions = {}): Promise<Tensor<'f32', S>> {
-    const { causal = true, window, scale, softcap, lengths, mask } = options
+    const {
+      causal = true,
+      window,
+      scale,
+      softcap,
+      lengths,
+      mask,
+      ...rest
+    } = checkOptions<AttentionOptions>(options, attentionRules)
     const call = attentionCall(this.#use(), viewIn('k', k), viewIn('v', v), {
       causal,
       window,
       scale,
       softcap,
       lengths,
-      mask: mask && viewIn('mask', mask),
+      mask: optionalView('mask', mask),
     })
-    return this.#later(call, options)
+    return this.#later(call, rest)
   }
 
   // ---- Types and layout
@@ -688,6 +708,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   /** The same values side by side: a view of the same memory if they are so already, else a copy. */
   async contiguous(options?: RunOptions): Promise<Tensor<D, S>> {
     const view = this.#use()
+    checkOptions(options, runRules)
     return isContiguous(view) ? new Tensor(view) : this.#later(convertCall('contiguous', view, view.dtype), options)
   }
 
@@ -695,7 +716,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
 
   /** Resolves when the values are there: large tensors of full, arange and random are filled in the background. */
   async ready(options?: RunOptions): Promise<this> {
-    await run({ op: 'wait', operands: [this.#use()], attributes: [], results: [] }, options)
+    await run({ op: 'wait', operands: [this.#use()], attributes: [], results: [] }, checkOptions(options, runRules))
     return this
   }
 
@@ -708,12 +729,12 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
 
   /** Copies the values into an array of the dtype's kind and of the tensor's size, 4 MB in a turn of the event loop. */
   async readInto(array: ArrayOf<D>, options?: RunOptions): Promise<void> {
+    const { signal } = checkOptions(options, runRules)
     const kind = arrayConstructor(this.dtype)
     const length = this.#arrayLength()
     const check = (): void => {
       if (!(array instanceof kind)) throw invalid('array', `a ${kind.name} for ${this.dtype}`, array)
-      if (array.length === 0 && length > 0 && array.buffer.byteLength === 0)
-        throw new InfernodeError('TENSOR_DETACHED', 'array')
+      if (length > 0 && isDetached(array)) throw new InfernodeError('TENSOR_DETACHED', 'array')
       if (array.length !== length)
         throw new InfernodeError(
           'TENSOR_MISMATCH',
@@ -732,7 +753,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
       for (let at = 0; at < array.byteLength; at += sliceBytes) {
         if (at > 0) await nextTurn()
         check()
-        options?.signal?.throwIfAborted()
+        if (signal?.aborted) throw aborted('The operation', signal)
         const into = new Uint8Array(array.buffer, array.byteOffset + at, Math.min(sliceBytes, array.byteLength - at))
         const own = array.buffer instanceof SharedArrayBuffer ? new Uint8Array(into.length) : into
         checked(() => tensors().read(storage.native, start + at, own))
@@ -810,12 +831,13 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   async #reduce<R extends Tensor>(
     op: ReductionOp,
     axes: number | readonly number[] | undefined,
-    { keepDims = false, ...options }: ReduceOptions,
+    options: ReduceOptions,
   ): Promise<R> {
-    return this.#later(reduceCall(op, this.#use(), axes, keepDims), options)
+    const { keepDims = false, ...rest } = checkOptions(options, reduceRules)
+    return this.#later(reduceCall(op, this.#use(), axes, keepDims), rest)
   }
   async #later<R extends Tensor>(call: Call, options?: RunOptions): Promise<R> {
-    const [view] = await run(call, options?.signal ? { signal: options.signal } : {})
+    const [view] = await run(call, checkOptions(options, runRules))
     return new Tensor(view!) as unknown as R
   }
   #now<R extends Tensor>(call: Call): R {
@@ -844,6 +866,9 @@ function viewIn(name: string, tensor: unknown): View {
   return Tensor.viewOf(tensor)
 }
 
+const optionalView = (name: string, tensor: unknown): View | undefined =>
+  tensor === undefined ? undefined : viewIn(name, tensor)
+
 const runSyncOrThrow = (call: Call): View => runSync(call)[0]!
 
 function create<R extends Tensor>(
@@ -864,71 +889,4 @@ function newViewOf(dtype: DType, shape: Shape): View {
     dtype,
     shape,
   )
-}
-
-function checkDType(dtype: unknown): DType {
-  if (!dtypes.includes(dtype as DType)) throw invalid('dtype', `one of ${dtypes.join(', ')}`, dtype)
-  return dtype as DType
-}
-function checkPlain(dtype: unknown): PlainDType {
-  if (!isPlain(checkDType(dtype))) throw invalid('dtype', 'a plain dtype; quantize() makes the others', dtype)
-  return dtype as PlainDType
-}
-function checkNumber(name: string, value: unknown): number {
-  if (typeof value !== 'number') throw invalid(name, 'a number', value)
-  return value
-}
-function checkSeed(seed: unknown): number {
-  if (seed === undefined) return randomInt(2 ** 32)
-  if (!Number.isSafeInteger(seed) || (seed as number) < 0) throw invalid('seed', 'a whole number of at least 0', seed)
-  return seed as number
-}
-function checkUnary(op: UnaryOp): UnaryOp {
-  if (!unaryOps.includes(op)) throw invalid('map', `one of ${unaryOps.join(', ')}`, op)
-  return op
-}
-
-function checkArray(array: unknown, shape: Shape | undefined, dtype: DType | undefined): { dtype: DType; shape: Shape } {
-  const own = dtypeOf(array)
-  const type = dtype === undefined ? own : checkDType(dtype)
-  if (!type || !(array instanceof arrayConstructor(type))) {
-    throw invalid(
-      'array',
-      type
-        ? `a ${arrayConstructor(type).name} for ${type}`
-        : 'a Float32Array, Int32Array, Int8Array or Uint8Array, or a dtype beside it',
-      array,
-    )
-  }
-  const given = shape === undefined ? [array.length] : checkShape(shape)
-  if (array.length === 0 && array.buffer.byteLength === 0 && sizeOf(given) > 0)
-    throw new InfernodeError('TENSOR_DETACHED', 'array')
-  if (!isPlain(type)) checkBlocks('a tensor', type, given)
-  const length = isPlain(type) ? sizeOf(given) : bytesOf(type, sizeOf(given))
-  if (array.length !== length) {
-    throw new InfernodeError(
-      'TENSOR_MISMATCH',
-      'a tensor',
-      `${type}[${given.join(', ')}] and a ${array.constructor.name}(${array.length})`,
-      `${length} elements`,
-    )
-  }
-  return { dtype: type, shape: given }
-}
-
-/** The memory of an ArrayBuffer, under a new owner. */
-function transferred(buffer: ArrayBufferLike, array: unknown): ArrayBuffer {
-  if (!(buffer instanceof ArrayBuffer))
-    throw invalid('array', 'memory that can be adopted, not a SharedArrayBuffer; copyOf() takes it', array)
-  let ours: ArrayBuffer | undefined
-  try {
-    ours = structuredClone(buffer, { transfer: [buffer] })
-  } catch {
-    // Memory of WebAssembly; since Node 21 also what is marked as untransferable.
-  }
-  // Node 20 clones the pool of small Buffers instead of transferring it.
-  if (!ours || buffer.byteLength > 0) {
-    throw invalid('array', 'memory that can be adopted (not a pooled Buffer, not WebAssembly memory); copyOf() takes it', array)
-  }
-  return ours
 }

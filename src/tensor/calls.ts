@@ -4,7 +4,7 @@ import { invalid } from '../options.js'
 import { encodableTypes } from '../quantize/encode.js'
 import { tensorTypes } from '../tensor-types.js'
 import { type DType, isFloat, isPlain, numberOf } from './dtypes.js'
-import { broadcastShape, type Shape, sizeOf, stridesOf } from './shapes.js'
+import { broadcastShape, maxRank, type Shape, sizeOf, stridesOf } from './shapes.js'
 import { type Call, mismatch, type View, viewOf } from './view.js'
 
 export const unaryOps = [
@@ -24,7 +24,8 @@ export const unaryOps = [
 ] as const
 export type UnaryOp = (typeof unaryOps)[number]
 export type ArithmeticOp = 'add' | 'sub' | 'mul' | 'div' | 'pow' | 'minimum' | 'maximum' | 'swiglu'
-export type ComparisonOp = 'equal' | 'notEqual' | 'less' | 'lessEqual' | 'greater' | 'greaterEqual'
+export const comparisonOps = ['equal', 'notEqual', 'less', 'lessEqual', 'greater', 'greaterEqual'] as const
+export type ComparisonOp = (typeof comparisonOps)[number]
 export type ReductionOp = 'sum' | 'mean' | 'max' | 'min' | 'argmax' | 'argmin'
 
 const floats = 'f32, f16 or bf16'
@@ -39,7 +40,7 @@ export function unaryCall(op: UnaryOp, x: View): Call {
 }
 
 export function binaryCall(op: ArithmeticOp | ComparisonOp, a: View, b: View | number): Call {
-  const compares = /equal|less|greater/i.test(op)
+  const compares = comparisonOps.includes(op as ComparisonOp)
   const inIntegers = compares || ['add', 'sub', 'mul', 'minimum', 'maximum'].includes(op)
   const able = isFloat(a.dtype) || (compares && isPlain(a.dtype)) || (a.dtype === 'i32' && inIntegers)
   const operands = typeof b === 'number' ? [a] : [a, b]
@@ -337,13 +338,12 @@ export function convertCall(op: string, x: View, dtype: DType): Call {
   return { op: 'convert', operands: [x], attributes: [numberOf(dtype)], results: [{ dtype, shape: x.shape }] }
 }
 
-/** Throws unless `shape` has at most 8 whole sizes. */
-export function checkShape(shape: unknown, name = 'shape'): Shape {
-  const valid =
-    Array.isArray(shape) &&
-    shape.length <= 8 &&
-    shape.every((n) => Number.isSafeInteger(n) && n >= 0) &&
-    sizeOf(shape as Shape) <= 2 ** 46
-  if (!valid) throw invalid(name, 'an array of at most 8 whole numbers of at least 0', shape)
-  return [...(shape as number[])]
+/** Throws unless `shape` is an array of at most 8 whole numbers of at least `least`. */
+export function checkShape(shape: unknown, name = 'shape', least = 0): number[] {
+  const sizes = Array.isArray(shape) ? [...(shape as unknown[])] : undefined
+  const valid = sizes && sizes.length <= maxRank && sizes.every((n) => Number.isSafeInteger(n) && (n as number) >= least)
+  if (!valid || Math.abs(sizeOf(sizes as number[])) > 2 ** 46) {
+    throw invalid(name, `an array of at most ${maxRank} whole numbers of at least ${least}`, shape)
+  }
+  return sizes as number[]
 }

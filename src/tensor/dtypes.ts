@@ -81,3 +81,8 @@ export function fromHalf(dtype: 'f16' | 'bf16', bits: number): number {
 }
 
 const scratch = new DataView(new ArrayBuffer(4))
+
+export function bytesOf(dtype: DType, values: number): number {
+  const { blockValues, blockBytes } = tensorTypes[dtype]
+  return (values / blockValues) * blockBytes
+}

@@ -3,7 +3,6 @@ import { native, type NativeStorage, type NativeTensors, toInfernodeError } from
 import { InfernodeError } from '../errors.js'
 import { aborted } from '../options.js'
 import { askedIsa } from '../runtime.js'
-import { tensorTypes } from '../tensor-types.js'
 import { type DType, numberOf } from './dtypes.js'
 import { type Shape, sizeOf, stridesOf } from './shapes.js'
 
@@ -84,9 +83,6 @@ export function isContiguous({ shape, strides }: View): boolean {
   const dense = stridesOf(shape)
   return sizeOf(shape) === 0 || shape.every((n, d) => n === 1 || strides[d] === dense[d])
 }
-
-export const bytesOf = (dtype: DType, values: number): number =>
-  (values / tensorTypes[dtype].blockValues) * tensorTypes[dtype].blockBytes
 
 /** f32[2, 3] */
 export const named = ({ dtype, shape }: Pick<View, 'dtype' | 'shape'>): string => `${dtype}[${shape.join(', ')}]`
