@@ -235,4 +235,17 @@ size_t page_size() {
 #endif
 }
 
+size_t physical_memory() {
+#if defined(_WIN32)
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof status;
+  return GlobalMemoryStatusEx(&status) ? static_cast<size_t>(status.ullTotalPhys) : SIZE_MAX;
+#elif defined(_SC_PHYS_PAGES)
+  const long pages = sysconf(_SC_PHYS_PAGES);
+  return pages > 0 ? static_cast<size_t>(pages) * page_size() : SIZE_MAX;
+#else
+  return SIZE_MAX;
+#endif
+}
+
 }  // namespace infernode

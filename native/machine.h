@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -31,5 +32,7 @@ ThreadCount choose_threads(int requested, const MachineSource& source);
 
 // Bytes of a page of memory, as mmap counts.
 size_t page_size();
+// Bytes of memory that the machine has; SIZE_MAX where it does not say.
+size_t physical_memory();
 
 }  // namespace infernode

@@ -1,6 +1,7 @@
 // Memory of tensors.
 #include "tensor/storage.h"
 
+#include "machine.h"
 #include "tensor/job.h"
 
 namespace infernode::tensor {
@@ -10,6 +11,9 @@ constexpr size_t kLarge = size_t{256} << 10;  // from here on a mapping of its o
 }
 
 Result<std::shared_ptr<Storage>> Storage::make(size_t bytes) {
+  // Address space can be had beyond it, but every value of a tensor gets written: the system would end the process then.
+  static const size_t most = physical_memory();
+  if (bytes > most) return error(ErrorCode::kOutOfMemory, {"a tensor", std::to_string(bytes)});
   std::shared_ptr<Storage> storage(new Storage);
   if (bytes >= kLarge) {
     INFERNODE_ASSIGN(pages, Pages::make(bytes, "a tensor"));
