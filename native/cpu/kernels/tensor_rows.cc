@@ -181,16 +181,18 @@ void tensor_int8_dots(const int8_t* a, const int8_t* b, size_t stride, size_t n,
   }
 }
 
+// Chains that never wait for each other; no compiler may reorder or shorten them.
 float f32_probe(uint64_t multiply_adds) {
   constexpr size_t kChains = 12;
   F32 sums[kChains];
+#pragma GCC unroll 12
   for (size_t i = 0; i < kChains; i++) sums[i] = F32::all(static_cast<float>(i));
-  F32 a = F32::all(1.0f), b = F32::all(0x1p-30f);
+  const F32 a = F32::all(0.999f), b = F32::all(0.001f);
   for (uint64_t done = 0; done < multiply_adds; done += kChains * F32::lanes) {
 #pragma GCC unroll 12
     for (size_t i = 0; i < kChains; i++) sums[i] = fma(sums[i], a, b);
-    asm volatile("" ::: "memory");
   }
+#pragma GCC unroll 12
   for (size_t i = 1; i < kChains; i++) sums[0] = sums[0] + sums[i];
   return sum(sums[0]);
 }
