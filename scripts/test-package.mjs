@@ -25,12 +25,12 @@ async function step(name, action) {
   results.push(!problem)
 }
 
-/** A command in the clean room, without a trace of the clone in its environment. Returns what is wrong, if anything. */
-async function succeeds(command, args, expected) {
+/** A command in the clean room, without a trace of the clone in its environment, ends as expected. Returns what is wrong, if anything. */
+async function succeeds(command, args, expected, expectedStatus = 0) {
   const env = cleanEnv()
   for (const name of Object.keys(env)) if (/^(npm_|NODE_PATH$|INFERNODE_)/.test(name) && !/^npm_config_(cache|userconfig)$/.test(name)) delete env[name]
   const { status, output } = await capture(command, args, { cwd: room, env })
-  if (status !== 0) return `${[command, ...args].join(' ')}: status ${status}\n${output}`
+  if (status !== expectedStatus) return `${[command, ...args].join(' ')}: status ${status}\n${output}`
   return expected && !expected.test(output) ? `the output does not match ${expected}:\n${output}` : undefined
 }
 
@@ -146,6 +146,8 @@ async function main() {
   await step('the main job from TypeScript as CommonJS', () => succeeds(node, ['typed-common.cjs'], done))
   await step('npx infernode generate', () =>
     succeeds('npx', ['--no', 'infernode', 'generate', 'Once upon a time', '--max-tokens', '16'], /tokens\/s|tok\/s/))
+  await step('npx infernode bench peers says what it needs', () =>
+    succeeds('npx', ['--no', 'infernode', 'bench', 'peers'], /checkout of the sources/, 2))
 }
 
 await main().catch(fail).finally(() => rmSync(room, { recursive: true, force: true }))

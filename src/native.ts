@@ -289,10 +289,11 @@ export interface NativeAddon {
   /** isa '': the best. */
   createTensors(isa: string): NativeTensors
   createEngine(plan: string, tokenizer: NativeTokenizer | null, options: NativeEngineOptions): Promise<NativeEngine>
-  /** Measures this machine: bytes/s of plain reading, multiply-adds/s of int8 and of f32, with the given number of threads (0: all). */
+  /** Measures this machine: bytes/s of plain reading, multiply-adds/s of int8, bf16 and f32, with the given number of threads (0: all). */
   measure(options: { threads: number; isa: string; milliseconds: number }): Promise<{
     readBytesPerSecond: number
     int8MacsPerSecond: number
+    bf16MacsPerSecond: number
     f32MacsPerSecond: number
   }>
 }

@@ -22,6 +22,21 @@ export interface OpProfile {
   readonly gigaopsPerSecond: number
 }
 
+/** @internal One op in one run. */
+export interface OpCall extends Work {
+  readonly op: string
+  readonly type: string
+  /** Of the weights that are matrices: "2048×2048 + 512×2048"; of ops that have none, the widths of what comes out. */
+  readonly shape: string
+  /** Tokens, or outputs behind the plan's head. */
+  readonly rows: number
+  readonly body: boolean
+  /** From the first thread's begin to the last one's end. */
+  readonly microseconds: number
+  /** Microseconds of all threads together. */
+  readonly worked: number
+}
+
 interface Run {
   readonly begin: number
   readonly end: number
@@ -96,7 +111,8 @@ export class Profile {
     }
   }
 
-  #totals(): OpProfile[] {
+  /** @internal Every op of every run, in the order in which they began. */
+  calls(): OpCall[] {
     // A call is an op in a run; its pieces lie on several threads.
     const calls = new Map<number, { run: Run; step: PlanStep; begin: number; end: number; worked: number }>()
     const { steps } = this.#plan
@@ -110,20 +126,31 @@ export class Profile {
         call.worked += end - begin
       }
     })
+    return [...calls.values()].map(({ run, step, begin, end, worked }) => ({
+      op: step.op,
+      type: this.#typeOf(step),
+      shape: this.#shapeOf(step),
+      rows: run.body ? run.tokens : run.outputs,
+      body: run.body,
+      microseconds: end - begin,
+      worked,
+      ...this.#workOf(step, run),
+    }))
+  }
+
+  #totals(): OpProfile[] {
     const totals = new Map<string, { op: string; type: string; calls: number; time: number; worked: number; bytes: number; operations: number }>()
     let time = 0
-    for (const { run, step, begin, end, worked } of calls.values()) {
-      const type = this.#typeOf(step)
-      const key = `${step.op} ${type}`
+    for (const { op, type, microseconds, worked, bytes, operations } of this.calls()) {
+      const key = `${op} ${type}`
       let total = totals.get(key)
-      if (!total) totals.set(key, (total = { op: step.op, type, calls: 0, time: 0, worked: 0, bytes: 0, operations: 0 }))
-      const work = this.#workOf(step, run)
+      if (!total) totals.set(key, (total = { op, type, calls: 0, time: 0, worked: 0, bytes: 0, operations: 0 }))
       total.calls++
-      total.time += end - begin
+      total.time += microseconds
       total.worked += worked
-      total.bytes += work.bytes
-      total.operations += work.operations
-      time += end - begin
+      total.bytes += bytes
+      total.operations += operations
+      time += microseconds
     }
     return [...totals.values()]
       .sort((a, b) => b.time - a.time)
@@ -143,6 +170,15 @@ export class Profile {
   #typeOf(step: PlanStep): string {
     if (step.op === 'attention') return this.#kvType
     return this.#matricesOf(step)[0]?.type ?? ''
+  }
+
+  #shapeOf(step: PlanStep): string {
+    const matrices = this.#matricesOf(step)
+    if (matrices.length > 0) return matrices.map(({ shape }) => shape.join('×')).join(' + ')
+    return Object.values(step.outputs)
+      .flat()
+      .flatMap((index) => this.#plan.values[index]?.width ?? [])
+      .join(' + ')
   }
 
   #matricesOf(step: PlanStep) {

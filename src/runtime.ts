@@ -38,6 +38,8 @@ export interface MachinePeaks {
   readonly readBytesPerSecond: number
   /** Multiply-adds of int8 in registers. */
   readonly int8MacsPerSecond: number
+  /** Multiply-adds of bf16 weights in registers: in pairs where the CPU has instructions for them, else as f32. */
+  readonly bf16MacsPerSecond: number
   /** Multiply-adds of f32 in registers. */
   readonly f32MacsPerSecond: number
 }

@@ -56,10 +56,10 @@ Napi::Value get_info(const Napi::CallbackInfo& info) {
   return result;
 }
 
-enum class Probe { kRead, kInt8, kF32 };
+enum class Probe { kRead, kInt8, kBf16, kF32 };
 
 struct Measured {
-  double read_bytes_per_second = 0, int8_macs_per_second = 0, f32_macs_per_second = 0;
+  double read_bytes_per_second = 0, int8_macs_per_second = 0, bf16_macs_per_second = 0, f32_macs_per_second = 0;
 };
 
 // The best round counts, as a neighbour can only slow one down; small pieces, so that a thread that comes late costs little.
@@ -74,9 +74,9 @@ Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, dou
     std::atomic<uint64_t> sink{0};
   };
   Measured best;
-  for (const Probe probe : {Probe::kRead, Probe::kInt8, Probe::kF32}) {
+  for (const Probe probe : {Probe::kRead, Probe::kInt8, Probe::kBf16, Probe::kF32}) {
     Round round{kernels, data, static_cast<size_t>(threads) * 16, probe};
-    const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 3));
+    const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds / 4));
     do {
       const auto begin = Clock::now();
       const ThreadPool::Section pieces{round.n_pieces, 1};
@@ -88,6 +88,7 @@ Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, dou
             for (size_t i = first; i < last; i++)
               r.sink += r.probe == Probe::kRead   ? r.kernels.read_probe(r.data.data() + bytes * i, bytes)
                         : r.probe == Probe::kInt8 ? r.kernels.int8_probe(kMacs)
+                        : r.probe == Probe::kBf16 ? r.kernels.bf16_probe(kMacs)
                                                   : static_cast<uint64_t>(r.kernels.tensor.f32_probe(kMacs));
           },
           &round);
@@ -95,13 +96,15 @@ Measured measure_machine(const cpu::KernelTable& kernels, const Pages& data, dou
       const double macs = static_cast<double>(kMacs * round.n_pieces) / elapsed;
       if (probe == Probe::kRead) best.read_bytes_per_second = std::max(best.read_bytes_per_second, static_cast<double>(data.size()) / elapsed);
       else if (probe == Probe::kInt8) best.int8_macs_per_second = std::max(best.int8_macs_per_second, macs);
+      else if (probe == Probe::kBf16) best.bf16_macs_per_second = std::max(best.bf16_macs_per_second, macs);
       else best.f32_macs_per_second = std::max(best.f32_macs_per_second, macs);
     } while (Clock::now() < end);
   }
   return best;
 }
 
-// measure({ threads, isa, milliseconds }): Promise<{ readBytesPerSecond, int8MacsPerSecond, f32MacsPerSecond }>
+// measure({ threads, isa, milliseconds }): Promise<{ readBytesPerSecond, int8MacsPerSecond, bf16MacsPerSecond,
+// f32MacsPerSecond }>
 Napi::Value measure(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   Arguments arguments;
@@ -122,6 +125,7 @@ Napi::Value measure(const Napi::CallbackInfo& info) {
     Napi::Object result = Napi::Object::New(env);
     result.Set("readBytesPerSecond", measured.read_bytes_per_second);
     result.Set("int8MacsPerSecond", measured.int8_macs_per_second);
+    result.Set("bf16MacsPerSecond", measured.bf16_macs_per_second);
     result.Set("f32MacsPerSecond", measured.f32_macs_per_second);
     return result;
   });

@@ -1,8 +1,15 @@
-/** `infernode bench`: how fast a model runs here, and how much of this machine that is. */
+/** `infernode bench`: how fast a model runs here, and how much of this machine that is. Kernels and peers have subcommands. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import { inspect, measureMachine, type MachinePeaks, type Model, type Profile } from '../index.js'
+import { packageRoot } from '../native.js'
+import { addBenchKernels } from './bench-kernels.js'
 import { loadModel, modelLine, type ModelFlags, withModelOptions } from './load.js'
+import { median } from './statistics.js'
 import { interruption, jsonOption, number, progress, remark, table, UsageError, write, writeJson } from './terminal.js'
 import { workOfPlan, type Work } from './work.js'
 
@@ -18,12 +25,26 @@ multiply-adds.
 a trace for ui.perfetto.dev. Recording costs a few percent, so the speeds are measured without it.
 
 Examples:
-  $ infernode bench
-  $ infernode bench --profile trace.json
-  $ infernode bench --model model.gguf --threads 4 --prompt-tokens 512 --tokens 128 --json`
+  $ infernode bench model
+  $ infernode bench model --profile trace.json
+  $ infernode bench model --model model.gguf --threads 4 --prompt-tokens 512 --tokens 128 --json`
+
+const groupHelp = `
+Without a subcommand, bench measures a model; \`infernode help bench model\` tells the options.
+
+Examples:
+  $ infernode bench                                          the model in the package
+  $ infernode bench --model model.gguf --profile trace.json  any other, and where its time goes
+  $ infernode bench kernels --svg roofline.svg               every op beside this machine's limits
+  $ infernode bench peers -- --list                          beside node-llama-cpp, from a checkout of the sources`
 
 export function addBench(program: Command): void {
-  withModelOptions(program.command('bench'))
+  const group = program
+    .command('bench')
+    .summary('measure the speed of prompts, of generation, of kernels')
+    .description("Measures speed beside this machine's own limits.")
+    .addHelpText('after', groupHelp)
+  withModelOptions(group.command('model', { isDefault: true }))
     .summary('measure the speed of prompts and of generation')
     .description("Measures tokens per second for prompts and for generation, beside this machine's own limits.")
     .option('-p, --prompt-tokens <n>', 'length of the prompt', number, 512)
@@ -33,6 +54,21 @@ export function addBench(program: Command): void {
     .addOption(jsonOption())
     .addHelpText('after', help)
     .action(bench)
+  addBenchKernels(group)
+  group
+    .command('peers')
+    .summary('compare with node-llama-cpp, from a checkout of the sources')
+    .description('Runs bench/peers/run.mjs of a checkout, which installs node-llama-cpp beside itself. Arguments behind -- are its own.')
+    .argument('[arguments...]')
+    .action(benchPeers)
+}
+
+/** What infernode is compared with has hundreds of megabytes, so it is no part of the package. */
+async function benchPeers(args: string[]): Promise<void> {
+  const script = join(packageRoot, 'bench', 'peers', 'run.mjs')
+  if (!existsSync(script)) throw new UsageError('The comparison is not in the package: run `npm run bench:peers` in a checkout of the sources.')
+  const [code] = (await once(spawn(process.execPath, [script, ...args], { stdio: 'inherit' }), 'exit')) as [number | null]
+  if (code !== 0) throw new Error(`bench/peers/run.mjs ended with ${code}`)
 }
 
 async function bench(flags: Flags): Promise<void> {
@@ -187,10 +223,4 @@ function profileTable(title: string, { ops, steps, threads, lost }: Profile): st
   ])
   const head = [`${title}: ${steps} steps, ${threads} threads`, 'type', 'calls', 'ms', 'share', 'busy', 'GB/s', 'GOP/s']
   return table([head, ...rows], [2, 3, 4, 5, 6, 7]) + (lost > 0 ? `\n(${lost} pieces of work were not recorded)` : '')
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }

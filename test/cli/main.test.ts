@@ -3,6 +3,8 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { KernelRow } from '../../src/cli/bench-kernels.js'
+import type { MachinePeaks } from '../../src/index.js'
 import { ggufWithTemplate } from '../support/chat-checkpoint.js'
 import { folderForTest } from '../support/models.js'
 
@@ -345,6 +347,46 @@ describe('infernode info and bench', () => {
       machine!.readBytesPerSecond,
     ]) {
       expect(value).toBeGreaterThan(0)
+    }
+  })
+
+  it('measures every op of a model of a real shape, and draws them', async () => {
+    const svg = join(await folderForTest(), 'roofline.svg')
+    const flags = ['--shape', 'gemma-3-270m', '--type', 'q4_0,bf16', '--tokens', '1,4', '--positions', '70', '--repeat', '1']
+    const { code, stdout } = await infernode(['bench', 'kernels', ...flags, '--svg', svg, '--json'])
+    expect(code).toBe(0)
+    const { rows, peaks } = JSON.parse(stdout) as { rows: KernelRow[]; peaks: Record<string, MachinePeaks> }
+    expect(Object.values(peaks)[0]!.readBytesPerSecond).toBeGreaterThan(0)
+    for (const type of ['q4_0', 'bf16'])
+      for (const tokens of [1, 4]) {
+        const found = rows.filter((row) => row.op === 'linear' && row.type === type && row.tokens === tokens)
+        expect(found.map(({ shape }) => shape)).toEqual(expect.arrayContaining(['2048×640 + 2048×640', '640×2048']))
+        for (const row of found) {
+          // Two operations per weight and token; what goes in and out is read and written, too.
+          expect(row.opsPerByte).toBeLessThanOrEqual((2 * tokens) / (type === 'q4_0' ? 18 / 32 : 2))
+          expect(row.opsPerByte * row.gigabytesPerSecond).toBeCloseTo(row.gigaopsPerSecond, 3)
+          expect(row.p10).toBeLessThanOrEqual(row.microseconds)
+          expect(row.p90).toBeGreaterThanOrEqual(row.microseconds)
+        }
+        expect(rows.some((row) => row.op === 'attention' && row.tokens === tokens && row.gigaopsPerSecond > 0)).toBe(true)
+      }
+    const drawing = await readFile(svg, 'utf8')
+    expect(drawing).toMatch(/^<svg [^>]*xmlns=/)
+    expect(drawing.match(/<title>/g)).toHaveLength(rows.filter((row) => row.gigaopsPerSecond > 0).length)
+    expect(drawing).not.toMatch(/NaN|undefined|Infinity/)
+  })
+
+  it('lists the rows of the comparison with others without installing them', async () => {
+    const { code, stdout } = await infernode(['bench', 'peers', '--', '--list'])
+    expect(code).toBe(0)
+    expect(stdout).toContain('q8_0 prompt 512\n')
+  })
+
+  it('refuses shapes, types and counts that are not there', async () => {
+    for (const [flag, value] of [['--shape', 'llama-9'], ['--type', 'q9'], ['--isa', 'mmx'], ['--tokens', '0'], ['--tokens', '513'], ['--repeat', '0.5']]) {
+      const { code, stderr } = await infernode(['bench', 'kernels', flag!, value!])
+      expect(code).toBe(2)
+      expect(stderr).toContain(flag)
     }
   })
 })

@@ -123,9 +123,11 @@ struct KernelTable {
   RowMax (*row_max)(const float* x, size_t n);
   // Σ exp(x[i] - max), summed in f64 by a fixed tree; NaN if any x is NaN.
   double (*exp_sum)(const float* x, size_t n, float max);
-  // Limits of this machine, for `bench`: reads n bytes (returns something that depends on all), does n int8 multiply-adds.
+  // Limits of this machine, for `bench`: reads n bytes (returns something that depends on all), does n multiply-adds of int8, or of
+  // bf16 weights as this variant multiplies them.
   uint64_t (*read_probe)(const std::byte* data, size_t n);
   uint64_t (*int8_probe)(uint64_t multiply_adds);
+  uint64_t (*bf16_probe)(uint64_t multiply_adds);
   TensorKernels tensor;
 };
 

@@ -39,5 +39,6 @@ RowMax row_max(const float* x, size_t n);
 double exp_sum(const float* x, size_t n, float max);
 uint64_t read_probe(const std::byte* data, size_t n);
 uint64_t int8_probe(uint64_t multiply_adds);
+uint64_t bf16_probe(uint64_t multiply_adds);
 
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -1,7 +1,11 @@
-// Limits of a vector variant: full-width loads, and its int8 dot products over registers that never wait for each other.
+// Limits of a vector variant: full-width loads, its int8 dot products and those of bf16 pairs over registers that never wait for
+// each other.
 #pragma once
 
 #include "int8.h"
+#ifdef INFERNODE_BF16_PAIRS  // as in multiply_vectors.h
+#include INFERNODE_BF16_PAIRS
+#endif
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
@@ -38,6 +42,28 @@ inline uint64_t multiply_all(uint64_t multiply_adds) {
   __builtin_memcpy(&first, &sums[0], sizeof first);
   return static_cast<uint64_t>(first);
 }
+
+#ifdef INFERNODE_BF16_PAIRS
+inline uint64_t multiply_all_bf16(uint64_t multiply_adds) {
+  constexpr size_t kRegisters = 16, kValues = 2 * kLanes;
+  Floats sums[kRegisters];
+  Ints weights = all_ints(0x3f803f80), activations = all_ints(0x3c003c00);  // pairs of 1, pairs of 1/128
+  for (size_t i = 0; i < kRegisters; i++) sums[i] = all_floats(static_cast<float>(i));
+  for (uint64_t done = 0; done < multiply_adds; done += kRegisters * kValues) {
+    forget(weights);
+    forget(activations);
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kRegisters; i++) sums[i] = add_bf16_pairs(sums[i], weights, activations);
+  }
+  for (size_t i = 1; i < kRegisters; i++) sums[0] += sums[i];
+  uint32_t first;
+  __builtin_memcpy(&first, &sums[0], sizeof first);
+  return first;
+}
+#else
+// Without such instructions they are multiplied as f32.
+inline uint64_t multiply_all_bf16(uint64_t multiply_adds) { return static_cast<uint64_t>(f32_probe(multiply_adds)); }
+#endif
 
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

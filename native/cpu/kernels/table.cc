@@ -39,6 +39,7 @@ constinit const KernelTable kernels = {
     .exp_sum = exp_sum,
     .read_probe = read_probe,
     .int8_probe = int8_probe,
+    .bf16_probe = bf16_probe,
     .tensor =
         {
             .unary = tensor_unary,

@@ -31,5 +31,7 @@ inline uint64_t multiply_all(uint64_t multiply_adds) {
   return folded;
 }
 
+inline uint64_t multiply_all_bf16(uint64_t multiply_adds) { return static_cast<uint64_t>(f32_probe(multiply_adds)); }
+
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA
