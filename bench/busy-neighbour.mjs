@@ -3,11 +3,10 @@
  * Alternates quiet rounds with rounds beside one spinning process per core, on a llama of 1.1B in q8_0 by default, and compares the
  * medians. A fair kernel gives each of two threads on a core half of it, so 50 % is what a perfect engine gets; the promise is 45 %.
  */
-import { spawn } from 'node:child_process'
 import { availableParallelism } from 'node:os'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Model } from '../dist/index.js'
+import { besideSpinners } from './spinners.mjs'
 import { syntheticModel } from './synthetic.mjs'
 
 const { values: args } = parseArgs({
@@ -30,27 +29,9 @@ async function tokensPerSecond() {
 }
 
 const cores = availableParallelism()
-// Children of one program each, so that nothing of theirs is in this process; ended with it at the latest.
-const spinners = []
-process.on('exit', () => spinners.forEach((child) => child.kill('SIGKILL')))
-async function beside(work) {
-  for (let i = 0; i < cores; i++) spinners.push(spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' }))
-  await sleep(500) // to their full speed
-  try {
-    return await work()
-  } finally {
-    await Promise.all(
-      spinners.splice(0).map((child) => {
-        child.kill('SIGKILL')
-        return new Promise((resolve) => child.on('exit', resolve))
-      }),
-    )
-  }
-}
-
 await tokensPerSecond() // pages the file in
 const pairs = []
-for (let i = 0; i < Number(args.pairs); i++) pairs.push({ quiet: await tokensPerSecond(), busy: await beside(tokensPerSecond) })
+for (let i = 0; i < Number(args.pairs); i++) pairs.push({ quiet: await tokensPerSecond(), busy: await besideSpinners(tokensPerSecond) })
 await model.dispose()
 
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1]

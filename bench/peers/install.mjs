@@ -1,14 +1,15 @@
-/** Gets node-llama-cpp where it is not installed yet. */
+/** Gets node-llama-cpp where it is not installed yet, and copies of it that see one of its CPU builds only. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const here = dirname(fileURLToPath(import.meta.url))
+const modules = join(here, 'node_modules')
 
 /** node-llama-cpp and its prebuilt binary for this CPU. Scripts are off, so that nothing is compiled or downloaded besides. */
 export function installPeer() {
-  if (existsSync(join(here, 'node_modules', 'node-llama-cpp'))) return
+  if (existsSync(join(modules, 'node-llama-cpp'))) return
   process.stderr.write('installing node-llama-cpp into bench/peers\n')
   const version = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8')).dependencies['node-llama-cpp']
   const platform = { linux: 'linux', darwin: 'mac', win32: 'win' }[process.platform]
@@ -20,4 +21,25 @@ export function installPeer() {
     stdio: ['ignore', 2, 2],
     shell: platform === 'win',
   })
+}
+
+/**
+ * The file to import node-llama-cpp from. llama.cpp loads the best of the CPU builds that lie in its folder and has no switch for
+ * that: with `cpu` (haswell: AVX2 and FMA) it is a copy without the others.
+ */
+export function peerModule(cpu) {
+  const entry = join('node-llama-cpp', 'dist', 'index.js')
+  if (!cpu) return join(modules, entry)
+  // Inside node_modules, so that the copy finds what it depends on.
+  const copy = join(modules, `.only-${cpu}`)
+  const copied = join(copy, 'node_modules')
+  if (!existsSync(join(copied, entry))) {
+    cpSync(join(modules, '@node-llama-cpp'), join(copied, '@node-llama-cpp'), { recursive: true })
+    const builds = readdirSync(copied, { recursive: true }).filter((name) => /ggml-cpu-[^/\\]*\.(so|dll|dylib)$/.test(name))
+    const others = builds.filter((name) => !name.includes(`ggml-cpu-${cpu}.`))
+    if (others.length === builds.length) throw new Error(`node-llama-cpp has no build for ${cpu}`)
+    for (const name of others) rmSync(join(copied, name))
+    cpSync(join(modules, 'node-llama-cpp'), join(copied, 'node-llama-cpp'), { recursive: true }) // last: it says that all is there
+  }
+  return join(copied, entry)
 }

@@ -1,103 +1,190 @@
 /**
  * infernode beside node-llama-cpp: the same file, ids, threads and clock, both sides in turn within one run, medians of several
- * turns. `npm run bench:peers -- [--quick] [--json] [--threads 2] [--types q8_0,q4_k] [--repeat 5]`
+ * turns. `npm run bench:peers -- [--rows TEXT,…] [--list] [--repeat 5] [--threads 2] [--quick] [--json] [--table]`
+ *
+ * --rows takes rows' names or parts of them (`--rows 'q8_0 prompt,load'`); without it everything but long contexts runs. A run keeps its rows
+ * in bench/results/peers.json, where later runs of other rows join them: --table prints all that is there and measures nothing.
  */
-import { fork } from 'node:child_process'
+import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { cpus, loadavg } from 'node:os'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { loadavg } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { shape1B, syntheticModel } from '../synthetic.mjs'
-import { installPeer } from './install.mjs'
+import { runtime } from '../../dist/index.js'
+import { besideSpinners } from '../spinners.mjs'
+import { forgetSyntheticModel, syntheticModel } from '../synthetic.mjs'
+import { installPeer, peerModule } from './install.mjs'
+import { sessions, shape } from './rows.mjs'
+import { peerTable } from './table.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const promptTokens = 512
-const generatedTokens = 64
-/** "Within a factor of two" (issue 3); ratio is ours / peer, higher is better. */
-const target = 0.5
-
+const resultsPath = join(here, '../results/peers.json')
 const { values: args } = parseArgs({
   options: {
+    rows: { type: 'string' },
+    list: { type: 'boolean', default: false },
+    table: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     threads: { type: 'string', default: '2' },
-    types: { type: 'string', default: 'q8_0,q4_k' },
     repeat: { type: 'string' },
-    model: { type: 'string' },
   },
 })
 const threads = Number(args.threads)
-const repeat = Number(args.repeat ?? (args.quick ? 3 : 7))
+const repeat = Number(args.repeat ?? (args.quick ? 3 : 5))
 const log = (text) => process.stderr.write(`${text}\n`)
 
-// Threads that wait for each other by spinning suffer most from other programs: such numbers compare scheduling, not kernels.
-const [load] = loadavg()
-if (load > 0.5) log(`WARNING: this machine is busy (load ${load.toFixed(1)}); what follows is no fair comparison.`)
-installPeer()
-const rows = []
-for (const type of args.types.split(',')) {
-  log(`${type}: preparing the checkpoint`)
-  const path = args.model ?? (await syntheticModel(type))
-  rows.push(...(await compare(type, path)))
-}
-if (args.json)
-  process.stdout.write(
-    `${JSON.stringify({ rows, threads, repeat, loadBefore: load, cpu: cpus()[0].model, date: new Date().toISOString() })}\n`,
-  )
-else printTable()
+const names = new Set(sessions.flatMap(({ rows }) => rows.map(({ name }) => name)))
+const wanted = args.rows?.split(',').map((part) => part.trim())
+const fits = (name, part) => (names.has(part) ? name === part : name.includes(part))
+const asked = sessions
+  .map((session) => ({ ...session, rows: session.rows.filter(({ name }) => wanted?.some((part) => fits(name, part)) ?? !session.slow) }))
+  .filter(({ rows }) => rows.length > 0)
+if (asked.length === 0) throw new Error(`There is no row like ${args.rows}; --list names them.`)
 
-async function compare(type, path) {
-  const sides = []
-  for (const name of ['infernode', 'node-llama-cpp']) sides.push(await start(name, path))
-  const runs = sides.map(() => ({ prompt: [], generation: [] }))
-  // The first turn pages the file in and warms both sides up; it does not count.
-  for (let turn = 0; turn <= repeat; turn++) {
+if (args.list) for (const name of names) console.log(name)
+else {
+  if (!args.table) await measureAll()
+  const kept = keptRows()
+  if (args.json) process.stdout.write(`${JSON.stringify({ rows: kept })}\n`)
+  else console.log(peerTable(kept))
+}
+
+async function measureAll() {
+  // Threads that wait for each other by spinning suffer most from other programs: such numbers compare scheduling, not kernels.
+  const [load] = loadavg()
+  if (load > 0.5) log(`WARNING: this machine is busy (load ${load.toFixed(1)}); what follows is no fair comparison.`)
+  installPeer()
+  const { cpuModel, packageVersion } = await runtime()
+  const about = { date: new Date().toISOString(), commit: commit(), version: packageVersion, cpu: cpuModel, threads, repeat, load }
+  for (const session of asked) {
+    const path = await syntheticModel(session.type, shape)
+    log(`${session.rows.map(({ name }) => name).join('; ')}`)
+    keep((await measured(session, path)).map((row) => ({ ...row, ...about })))
+    if (session.type === 'f32') forgetSyntheticModel('f32', shape) // 4 GB
+  }
+}
+
+async function measured(session, path) {
+  const { rows, contextLength = 2048, sequences = 1, kvType = 'f16', isa, peerCpu } = session
+  const options = { path, threads, contextLength, sequences, kvType, isa }
+  if (peerCpu) peerModule(peerCpu) // the copy is made before the clock runs
+  const fresh = rows.filter(({ start, memory }) => start || memory)
+  const results = []
+  for (const row of fresh) results.push(await (row.start ? starts(row, options) : memory(row, options)))
+  if (fresh.length === rows.length) return results
+
+  const sides = [launch('infernode'), launch('node-llama-cpp', peerCpu)]
+  for (const side of sides) log(`  ${side.name}: ${JSON.stringify((await ask(side, 'load', options)).about)}`)
+  const runs = rows.map(() => sides.map(() => []))
+  const limits = []
+  // The first turn pages the file in and warms both sides up; it does not count. Long ones warm themselves up.
+  for (let turn = session.slow ? 1 : 0; turn <= (session.slow ? Math.min(repeat, 1) : repeat); turn++) {
+    if (turn > 0) limits.push(await ask(sides[0], 'more', { name: 'limits' }))
     // Who goes first changes from turn to turn, so that heat and clock speed favour nobody. A side that idles uses no CPU.
-    const order = turn % 2 === 0 ? [0, 1] : [1, 0]
-    for (const i of order) {
-      const { promptMs } = await ask(sides[i], { ids: randomIds(promptTokens, turn), tokens: 0 })
-      const { generationMs, generated } = await ask(sides[i], { ids: randomIds(16, turn), tokens: generatedTokens })
-      if (turn === 0) continue
-      runs[i].prompt.push((1000 * promptTokens) / promptMs)
-      runs[i].generation.push((1000 * generated) / generationMs)
+    for (const i of turn % 2 === 0 ? [0, 1] : [1, 0]) {
+      const values = await turnOf(sides[i], rows, turn)
+      if (turn > 0) values.forEach((value, r) => runs[r][i].push(value))
     }
-    if (turn > 0) log(`${type}: turn ${turn} of ${repeat}`)
   }
   for (const side of sides) side.process.disconnect()
-  return [
-    row(
-      `${type} prompt ${promptTokens} tokens/s`,
-      runs.map((run) => run.prompt),
-    ),
-    row(
-      `${type} generation ${generatedTokens} tokens/s`,
-      runs.map((run) => run.generation),
-    ),
-  ]
+  const result = (row, [ours, peer]) => ({
+    ...summary(row, ours, peer),
+    ...(row.ratio && { ratio: round(median(ours) / median(peer)) }),
+    ...sharesOf(row, median(ours), limits),
+  })
+  return [...results, ...rows.map((row, r) => result(row, runs[r]))]
 }
 
-function row(name, [ours, peer]) {
-  const [a, b] = [median(ours), median(peer)]
+/** Tokens per second of each row, or a share of a quiet speed in percent. The generation that comes after a long prompt is measured with that prompt. */
+async function turnOf(side, rows, turn) {
+  const after = rows.find((row) => row.after)
+  const long = after && (await ask(side, 'measure', { ids: randomIds(after.after, turn), tokens: after.generation }))
+  const values = []
+  for (const row of rows) {
+    if (row.busy) {
+      const speed = async () => {
+        const { generationMs, generated } = await ask(side, 'measure', { ids: randomIds(16, turn), tokens: row.busy })
+        return (1000 * generated) / generationMs
+      }
+      const quiet = await speed()
+      values.push((100 * (await besideSpinners(speed))) / quiet)
+    } else if (row.together) {
+      const prompts = Array.from({ length: row.together }, (_, i) => randomIds(32, 1000 * turn + i))
+      const { milliseconds, generated } = await ask(side, 'together', { prompts, tokens: row.tokens })
+      values.push((1000 * generated) / milliseconds)
+    } else if (row.prompt) {
+      const { promptMs } = long ?? (await ask(side, 'measure', { ids: randomIds(row.prompt, turn), tokens: 0 }))
+      values.push((1000 * row.prompt) / promptMs)
+    } else {
+      const { generationMs, generated } = long ?? (await ask(side, 'measure', { ids: randomIds(16, turn), tokens: row.generation }))
+      values.push((1000 * generated) / generationMs)
+    }
+  }
+  return values
+}
+
+/** Prompts compute: their limit is the rate of multiply-adds, in int8 or (weights of floats) in bf16 or f32. Generation reads every weight for a token. */
+function sharesOf(row, speed, limits) {
+  if (!row.share || limits.length === 0) return {}
+  const of = (pick) => median(limits.map(pick))
+  const { macsPerPromptToken, bytesPerToken } = limits[0].work
+  if (row.generation) return { shareOfLimit: round((speed * bytesPerToken) / of(({ peaks }) => peaks.readBytesPerSecond)), limit: 'read' }
+  // Of many sequences, prompts of 32 tokens are computed beside the tokens that are counted.
+  const perToken = row.together ? macsPerPromptToken * (1 + 32 / row.tokens) : macsPerPromptToken
+  const limit = row.arithmetic ?? 'int8'
+  return { shareOfLimit: round((speed * perToken) / of(({ peaks }) => peaks[`${limit}MacsPerSecond`])), limit }
+}
+
+/** A process for each: from its call of load to the first token after a prompt of 16. */
+async function starts(row, options) {
+  const times = [[], []]
+  for (let turn = 0; turn <= repeat; turn++)
+    for (const i of turn % 2 === 0 ? [0, 1] : [1, 0]) {
+      const side = launch(['infernode', 'node-llama-cpp'][i])
+      const { milliseconds } = await ask(side, 'start', { options, ids: randomIds(16, turn) })
+      side.process.disconnect()
+      if (turn > 0) times[i].push(milliseconds)
+    }
+  return { ...summary(row, ...times), ratio: round(median(times[1]) / median(times[0])) }
+}
+
+/** After 512 tokens of prompt and 64 more, with every page of the file mapped or copied; what is beyond what must be there. */
+async function memory(row, options) {
+  const megabytes = []
+  const nothing = launch('nothing')
+  const empty = (await ask(nothing, 'memory')).rss
+  nothing.process.disconnect()
+  let kvBytes = 0
+  for (const name of ['infernode', 'node-llama-cpp']) {
+    const side = launch(name)
+    await ask(side, 'load', options)
+    await ask(side, 'measure', { ids: randomIds(512, 1), tokens: 64 })
+    const { rss } = await ask(side, 'memory')
+    // Both have room for the same positions of the same width; ours knows its size.
+    if (name === 'infernode') ({ kvBytes } = await ask(side, 'more', { name: 'limits' }))
+    megabytes.push([(rss - empty - statSync(options.path).size - kvBytes) / 1e6])
+    side.process.disconnect()
+  }
+  return summary(row, ...megabytes)
+}
+
+function summary({ name, unit = 'tokens/s', ratio, share, most, least }, ours, peer) {
   return {
-    name,
-    ours: round(a),
-    peer: round(b),
-    ratio: round(a / b),
-    target,
-    spread: { ours: spread(ours), peer: spread(peer) },
+    ...{ name, unit, ours: round(median(ours)), peer: round(median(peer)), spread: { ours: spread(ours), peer: spread(peer) } },
+    targets: { ...(ratio && { ratio }), ...(share && { share }), ...(most && { most }), ...(least && { least }) },
   }
 }
 
-async function start(name, path) {
-  const side = { name, process: fork(join(here, `side-${name}.mjs`), { stdio: ['ignore', 2, 2, 'ipc'] }) }
-  const { about } = await ask(side, { load: { path, threads, contextLength: shape1B.contextLength } })
-  log(`${name}: ${JSON.stringify(about)}`)
-  return side
+function launch(name, peerCpu) {
+  const env = { ...process.env, ...(peerCpu && { INFERNODE_PEER_CPU: peerCpu }) }
+  return { name, process: fork(join(here, `side-${name}.mjs`), { stdio: ['ignore', 2, 2, 'ipc'], env }) }
 }
 
-async function ask(side, message) {
-  side.process.send(message)
+async function ask(side, what, message = {}) {
+  side.process.send({ ...message, ask: what })
   const answered = new AbortController()
   const { signal } = answered
   const answer = await Promise.race([
@@ -113,20 +200,29 @@ async function ask(side, message) {
 function randomIds(count, turn) {
   let x = 12345 + 7919 * turn + count
   return Array.from({ length: count }, (_, i) =>
-    i === 0 ? 1 : 300 + ((x = (Math.imul(x, 1103515245) + 12345) >>> 1) % (shape1B.vocabSize - 300)),
+    i === 0 ? 1 : 300 + ((x = (Math.imul(x, 1103515245) + 12345) >>> 1) % (shape.vocabSize - 300)),
   )
 }
 
-function printTable() {
-  const cells = [['', 'infernode', 'node-llama-cpp', 'ratio', 'target']]
-  for (const { name, ours, peer, ratio, target } of rows)
-    cells.push([name, ours.toFixed(1), peer.toFixed(1), ratio.toFixed(2), target.toFixed(2)])
-  const widths = cells[0].map((_, i) => Math.max(...cells.map((cell) => cell[i].length)))
-  for (const cell of cells)
-    console.log(cell.map((text, i) => (i === 0 ? text.padEnd(widths[i]) : text.padStart(widths[i]))).join('  '))
-  console.log(`\n${threads} threads, medians of ${repeat} turns, ${cpus()[0].model}, ${new Date().toISOString().slice(0, 10)}`)
+function keptRows() {
+  return existsSync(resultsPath) ? JSON.parse(readFileSync(resultsPath, 'utf8')).rows : []
 }
 
+/** In the order of the table, the latest of each. */
+function keep(rows) {
+  const byName = new Map([...keptRows(), ...rows].map((row) => [row.name, row]))
+  const ordered = sessions.flatMap((session) => session.rows.flatMap(({ name }) => byName.get(name) ?? []))
+  mkdirSync(dirname(resultsPath), { recursive: true })
+  writeFileSync(resultsPath, `${JSON.stringify({ rows: ordered }, null, 2)}\n`)
+}
+
+function commit() {
+  try {
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: here, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  } catch {
+    return undefined
+  }
+}
 function median(values) {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
