@@ -1,8 +1,8 @@
-// How near the matmul comes to this machine's limits: 512 tokens against the peak int8 (or f32) rate, one token and small
+// How near the matmul comes to this machine's limits: a prompt against the peak int8 (or f32) rate, one token and small
 // batches against the read bandwidth. Rounds alternate between types and probes, so that a machine shared with others disturbs all alike; medians
 // count.
 //
-//   native_bench [--isa NAME] [--threads N] [--rounds N] [--rows N] [--cols N] [TYPE …]
+//   native_bench [--isa NAME] [--threads N] [--rounds N] [--rows N] [--cols N] [--prompt TOKENS] [TYPE …]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -56,7 +56,7 @@ double median(std::vector<double> values) {
 
 struct Options {
   const KernelTable* kernels = variants().front();
-  size_t threads = 1, rounds = 9, rows = 5632, cols = 2048;
+  size_t threads = 1, rounds = 9, rows = 5632, cols = 2048, prompt = 512;  // tokens
   std::vector<TensorType> types;
 };
 
@@ -85,7 +85,7 @@ struct Weights {
   }
 };
 
-constexpr size_t kPrompt = 512, kBatches[] = {1, 2, 4, 8, 16};
+constexpr size_t kBatches[] = {1, 2, 4, 8, 16};
 
 struct Case {
   Weights weights;
@@ -141,6 +141,8 @@ Options parse(int argc, char** argv) {
       o.rounds = std::strtoul(value, nullptr, 10);
     else if (option == "--rows")
       o.rows = std::strtoul(value, nullptr, 10);
+    else if (option == "--prompt")
+      o.prompt = std::max<size_t>(std::strtoul(value, nullptr, 10), 16);
     else if (option == "--cols")
       o.cols = std::strtoul(value, nullptr, 10);
     else if (option == "--isa") {
@@ -164,10 +166,10 @@ Options parse(int argc, char** argv) {
 int main(int argc, char** argv) {
   const Options o = parse(argc, argv);
   Random random(1);
-  Input x(*o.kernels, kPrompt, o.cols, random);
+  Input x(*o.kernels, o.prompt, o.cols, random);
   std::vector<Case> cases;
   for (TensorType type : o.types) cases.push_back({Weights(type, o), {}, {}});
-  Matrix prompt_out(kPrompt, o.rows);
+  Matrix prompt_out(o.prompt, o.rows);
   std::vector<double> peak, read;
   volatile uint64_t sink = 0;
   const uint64_t probe = uint64_t{1} << (std::strcmp(o.kernels->isa, "scalar") == 0 ? 28 : 34);
@@ -181,13 +183,13 @@ int main(int argc, char** argv) {
                        const size_t n = c.weights.bytes.size() / o.threads;
                        sink = sink + o.kernels->read_probe(c.weights.bytes.data() + i * n, n);
                      }));
-      c.prompt.push_back(work * kPrompt / run_linear(o, c.weights.one, x, kPrompt, prompt_out));
+      c.prompt.push_back(work * static_cast<double>(o.prompt) / run_linear(o, c.weights.one, x, o.prompt, prompt_out));
       for (size_t i = 0; i < std::size(kBatches); i++)
         c.batch[i].push_back(bytes / run_linear(o, c.weights.all, x, kBatches[i], out));
     }
   std::printf("%s, %zu thread(s), weights [%zu, %zu], %zu rounds; int8 peak %.0f GOP/s, read %.1f GB/s (medians)\n",
               o.kernels->isa, o.threads, o.rows, o.cols, o.rounds, median(peak) / 1e9, median(read) / 1e9);
-  std::printf("%-6s %12s %8s %8s", "type", "512 tokens", "of peak", "of read:");
+  std::printf("%-6s %5zu tokens %8s %8s", "type", o.prompt, "of peak", "of read:");
   for (size_t n : kBatches) std::printf(" %5zu", n);
   std::printf("  tokens\n");
   for (const Case& c : cases) {

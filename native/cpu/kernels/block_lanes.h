@@ -10,9 +10,8 @@ namespace {
 struct BlockLanes {
   static constexpr bool kHasMin = false;
 
-  template <bool kFull>
   INFERNODE_INLINE static Floats scales(const RowGroup& rows, size_t offset) {
-    return load_halves<kFull>(rows, offset);
+    return load_halves(rows, offset);
   }
 };
 // With an f16 minimum behind the scale, and weights that are what is stored.
@@ -20,9 +19,8 @@ struct MinBlockLanes : BlockLanes {
   static constexpr int kOffset = 0;
   static constexpr bool kHasMin = true;
 
-  template <bool kFull>
   INFERNODE_INLINE static Floats mins(const RowGroup& rows, size_t offset) {
-    return load_halves<kFull>(rows, offset + 2);
+    return load_halves(rows, offset + 2);
   }
 };
 
@@ -52,11 +50,10 @@ struct Levels {
 
 // The header of q4_k and q5_k: f16 d and dmin, then what quant/k_scales.h unpacks one by one.
 // scales[j] of sub-block j; pairs[j] (16-bit halves) is what the sums of the activations' 16s 2j and 2j + 1 are weighted with.
-template <bool kFull>
 INFERNODE_INLINE void load_k_scales(const RowGroup& rows, size_t offset, Floats& d, Floats& dmin, Ints (&scales)[8],
                                     Ints (&pairs)[8]) {
   Ints words[4];
-  load_words<kFull>(rows, offset, words);
+  load_words(rows, offset, words);
   d = halves_to_floats(words[0]);
   dmin = halves_to_floats((words[0] >> 16) & 0xffff);
 #pragma GCC unroll 4

@@ -20,11 +20,10 @@ struct Iq4_XsLanes {
     return lookup(load_table(kLevels.stored), (load_twice<true>(q, q + kStep / 4) >> for_halves(0, 4)) & 0x0f0f0f0f);
   }
 
-  template <bool kFull>
   INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats&, Ints (&scales)[8],
                                       Ints (&pairs)[8]) {
     Ints words[4];
-    load_words<kFull>(rows, offset, words);
+    load_words(rows, offset, words);
     d = halves_to_floats(words[0] & 0xffff);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {

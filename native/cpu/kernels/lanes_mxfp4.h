@@ -18,9 +18,8 @@ struct Mxfp4Lanes : BlockLanes {
     return lookup(load_table(kLevels.stored), load_nibbles<kFull>(blocks));
   }
   // 2^(exponent - 128): the two smallest are subnormal.
-  template <bool kFull>
   INFERNODE_INLINE static Floats scales(const RowGroup& rows, size_t offset) {
-    const Ints exponent = load_bytes<kFull>(rows, offset), small = (exponent - all_ints(2)) >> 31;  // all bits where it is 0 or 1
+    const Ints exponent = load_bytes(rows, offset), small = (exponent - all_ints(2)) >> 31;  // all bits where it is 0 or 1
     return as_floats((((exponent - all_ints(1)) << 23) & (small ^ -1)) | (((exponent + all_ints(1)) << 21) & small));
   }
 };

@@ -20,12 +20,11 @@ struct Q2_KLanes {
   }
 
   // As of q4_k, for sub-blocks of 16: pairs[j] has the minimums of sub-blocks 2j and 2j + 1.
-  template <bool kFull>
   INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats& dmin, Ints (&scales)[16],
                                       Ints (&pairs)[8]) {
     Ints words[4];
-    load_words<kFull>(rows, offset, words);
-    const Ints both = load_word<kFull>(rows, offset + offsetof(Block, d));
+    load_words(rows, offset, words);
+    const Ints both = load_word(rows, offset + offsetof(Block, d));
     d = halves_to_floats(both);
     dmin = halves_to_floats((both >> 16) & 0xffff);
 #pragma GCC unroll 16

@@ -24,12 +24,11 @@ struct Q3_KLanes {
     return (low & 0x03030303) | (high & 0x04040404);
   }
 
-  template <bool kFull>
   INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats&, Ints (&scales)[16],
                                       Ints (&pairs)[8]) {
     // Two bytes before the scales, the scales, d: together 16.
     Ints words[4];
-    load_words<kFull>(rows, offset + offsetof(Block, scales) - 2, words);
+    load_words(rows, offset + offsetof(Block, scales) - 2, words);
     d = halves_to_floats((words[3] >> 16) & 0xffff);
     const Ints low[2] = {((words[0] >> 16) & 0xffff) | (words[1] << 16), ((words[1] >> 16) & 0xffff) | (words[2] << 16)};
     const Ints high = ((words[2] >> 16) & 0xffff) | (words[3] << 16);

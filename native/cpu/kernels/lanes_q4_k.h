@@ -20,10 +20,9 @@ struct Q4_KLanes {
     return (load_repeated(block.q + sub / 2 * 32) >> for_pieces(sub % 2 * 4, 4)) & 0x0f0f0f0f;
   }
 
-  template <bool kFull>
   INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats& dmin, Ints (&scales)[8],
                                       Ints (&pairs)[8]) {
-    load_k_scales<kFull>(rows, offset, d, dmin, scales, pairs);
+    load_k_scales(rows, offset, d, dmin, scales, pairs);
   }
 };
 

@@ -23,10 +23,9 @@ struct Q5_KLanes {
     return (low & 0x0f0f0f0f) | (bit & 0x10101010);
   }
 
-  template <bool kFull>
   INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats& dmin, Ints (&scales)[8],
                                       Ints (&pairs)[8]) {
-    load_k_scales<kFull>(rows, offset, d, dmin, scales, pairs);
+    load_k_scales(rows, offset, d, dmin, scales, pairs);
   }
 };
 

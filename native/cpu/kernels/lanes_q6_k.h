@@ -9,6 +9,7 @@ namespace {
 
 struct Q6_KLanes {
   using Block = quant::Q6_K;
+  static constexpr bool kTurnsForOne = true;
   static constexpr int kStored = 63;
   static constexpr int kOffset = 32;
   static constexpr size_t kSubValues = 16;
@@ -25,12 +26,11 @@ struct Q6_KLanes {
   }
 
   // As of q4_k; pairs repair the offset of the stored values. There is no minimum.
-  template <bool kFull>
   INFERNODE_INLINE static void header(const RowGroup& rows, size_t offset, Floats& d, Floats&, Ints (&scales)[16],
                                       Ints (&pairs)[8]) {
     Ints words[4];
-    load_words<kFull>(rows, offset + offsetof(Block, scales), words);
-    d = load_halves<kFull>(rows, offset + offsetof(Block, d));
+    load_words(rows, offset + offsetof(Block, scales), words);
+    d = load_halves(rows, offset + offsetof(Block, d));
 #pragma GCC unroll 16
     for (int j = 0; j < 16; j++) scales[j] = (words[j / 4] << (24 - j % 4 * 8)) >> 24;
     pairs_of(scales, pairs);

@@ -9,6 +9,7 @@ namespace {
 
 struct Q8_0Lanes : BlockLanes {
   using Block = quant::Q8_0;
+  static constexpr bool kTurnsForOne = true;
   static constexpr int kStored = 255;          // the largest stored weight
   static constexpr int kOffset = kByteOffset;  // what is added to a weight as the tile stores it
 

@@ -1,4 +1,4 @@
-// What the vector forms of the matmul share: panels, prefetching, and choosing tiles for the tokens at hand.
+// What the vector forms of the matmul share: panels, groups of rows, fetching ahead, and choosing tiles for the tokens at hand.
 #pragma once
 
 #include "cpu/kernels/product.h"
@@ -11,29 +11,96 @@ namespace {
 constexpr size_t kPanelRows = kPanelGroups * kLanes;
 static_assert(kItemRows % kPanelRows == 0);
 
-// Values of K that a panel holds. Few tokens: long pieces, so that the file is read in long runs. Many: a panel that stays in
-// L1 beside the activations, for each of its bytes is read once per register tile.
-constexpr size_t kStreamedTokens = 2;  // so many are multiplied one by one, without a panel
-constexpr size_t kFewTokens = 16;
-INFERNODE_INLINE size_t panel_values(size_t n_tokens) { return n_tokens <= kFewTokens ? 4096 : 1024; }
+// Whether one token, too, takes turned weights: measured faster for these, though it is more work.
+template <class Type>
+constexpr bool kTurnsForOne = requires { Type::kTurnsForOne; };
+// Up to so many tokens use weights straight from the registers in which they are turned; more share a panel.
+constexpr size_t kFewTokens = 8;
+constexpr size_t kPanelValues = 512;  // of K: a panel stays in L1 beside the activations, for each tile reads it once
 // A super-block of 256 weights takes 256 bytes, 16 scales and 8 pairs of 4 bytes, and two f32.
-constexpr size_t kPanelBytes = 4096 / 256 * (256 + 4 * 26) * kPanelRows;
+constexpr size_t kSuperBlockBytes = 256 + 4 * 26;
+// A group with fewer rows than lanes is copied, so many values of K at a time; the largest block has 34 bytes per 32.
+constexpr size_t kCopiedValues = 1024;
+constexpr size_t kCopyBytes = kCopiedValues / 32 * 34 * kLanes;
+// What is left of it is for the panel: room for kPanelValues, and for a token's activations as bf16 pairs.
+constexpr size_t kPanelBytes = 65536 + kCopyBytes;
+static_assert(kPanelBytes - kCopyBytes >= kPanelValues / 256 * kSuperBlockBytes * kPanelRows);
 
-// The rows of a panel: group g of at most kLanes rows.
-INFERNODE_INLINE RowGroup row_group(const Product& p, size_t first) {
-  const size_t n = p.n_rows - first < kLanes ? p.n_rows - first : kLanes;
-  return {p.weight.data + (p.row + first) * p.weight.row_bytes, p.weight.row_bytes, n - 1};
+// To the optimizer, a pointer that it has never seen: what is read near it gets an address with a constant offset. It would
+// keep a register per offset otherwise.
+template <class T>
+INFERNODE_INLINE T* opaque(T* p) {
+  asm("" : "+r"(p));
+  return p;
 }
 
-// Asks for what corresponds, in the next group of rows, to kBytes of each row of this one; in kParts calls, for a burst of
-// requests would stall. Rows lie one after another, so the next group is one run of memory: fetched linearly it arrives two to
-// three times faster than row by row.
-template <size_t kBytes, size_t kParts = 1>
-INFERNODE_INLINE void prefetch_next(const RowGroup& rows, size_t row_offset, size_t part = 0) {
-  constexpr size_t lines = (kLanes * kBytes / kParts + 63) / 64;
-  const std::byte* next = rows.first + kLanes * (rows.row_bytes + row_offset) + kLanes * kBytes * part / kParts;
-#pragma GCC unroll 32
-  for (size_t line = 0; line < lines; line++) __builtin_prefetch(next + line * 64, 0, 3);
+// Where the matrix goes on behind the rows at hand. What is asked for while computing on one run of memory is the run behind
+// it: fetched linearly it arrives two to three times faster than row by row.
+class Ahead {
+ public:
+  explicit Ahead(const std::byte* next) : next_(next) {}
+  // Asks for the next kBytes. Often and little: a burst of requests would stall.
+  template <size_t kBytes>
+  INFERNODE_INLINE void fetch() {
+#pragma GCC unroll 64
+    for (size_t at = 0; at < kBytes; at += 64) __builtin_prefetch(next_ + at, 0, 3);
+    next_ += kBytes;
+  }
+  INFERNODE_INLINE void fetch_lines(size_t n) {
+    for (; n > 0; n--, next_ += 64) __builtin_prefetch(next_, 0, 3);
+  }
+
+ private:
+  const std::byte* next_;
+};
+
+// Rows first … first + kLanes of an item, from byte `offset` of each on; `bytes` of them are read. If there are fewer rows, the
+// last one stands for the absent ones: their sums are dropped.
+inline RowGroup row_group(const Product& p, size_t first, size_t offset, size_t bytes) {
+  const std::byte* data = p.weight.data + (p.row + first) * p.weight.row_bytes + offset;
+  const size_t n = p.n_rows - first;
+  if (n >= kLanes) return {data, p.weight.row_bytes};
+  std::byte* copy = p.panel + kPanelBytes - kCopyBytes;
+  for (size_t i = 0; i < kLanes; i++) __builtin_memcpy(copy + i * bytes, data + (i < n ? i : n - 1) * p.weight.row_bytes, bytes);
+  return {copy, bytes};
+}
+// While n rows from `first` on are read: as many behind them.
+INFERNODE_INLINE Ahead ahead_of_rows(const Product& p, size_t first, size_t n) {
+  return Ahead(p.weight.data + (p.row + first + n) * p.weight.row_bytes);
+}
+
+// Calls f(rows, first block, blocks) for the blocks of a group: all at once, or in pieces if the group must be copied.
+template <size_t kBlockBytes, size_t kBlockValues, class F>
+INFERNODE_INLINE void for_pieces(const Product& p, size_t first, F&& f) {
+  const size_t n_blocks = p.weight.cols / kBlockValues, piece = p.n_rows - first >= kLanes ? n_blocks : kCopiedValues / kBlockValues;
+  for (size_t b = 0; b < n_blocks; b += piece) {
+    const size_t n = n_blocks - b < piece ? n_blocks - b : piece;
+    f(row_group(p, first, b * kBlockBytes, n * kBlockBytes), b, n);
+  }
+}
+
+INFERNODE_INLINE void clear_sums(const Product& p) {
+  for (size_t t = 0; t < p.x.n; t++)
+    for (size_t r = 0; r < kItemRows; r += kLanes) store_floats(p.sums + t * kItemRows + r, Floats{});
+}
+
+// Weights of a panel, or of a step in registers, for add_dots: four values of every row of group g.
+struct PanelWeights {
+  const std::byte* data;  // [run][kPanelGroups][kLanes * 4]
+  INFERNODE_INLINE Ints operator()(size_t run, size_t g) const { return load_ints(data + (run * kPanelGroups + g) * sizeof(Ints)); }
+};
+struct TurnedWeights {
+  const Ints* w;
+  INFERNODE_INLINE Ints operator()(size_t run, size_t) const { return w[run]; }
+};
+
+// What follows a panel of so many bytes of weights is fetched while its first tiles are computed, some lines per block: memory
+// would be idle in the meantime.
+constexpr size_t kFetchingTiles = 4;
+INFERNODE_INLINE size_t lines_per_block(size_t panel_bytes, size_t n_blocks, size_t n_tokens, size_t tile_tokens) {
+  const size_t n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
+  const size_t parts = n_blocks * (n_tiles < kFetchingTiles ? n_tiles : kFetchingTiles);
+  return (panel_bytes / 64 + parts - 1) / parts;
 }
 
 // Calls tile.template run<n>(first token) for n <= kTokens.

@@ -27,16 +27,15 @@ INFERNODE_INLINE void convert_row(const float* x, size_t n, std::byte* pairs) {
   }
 }
 
-// The words of kLanes rows from value k on, n of them at most: columns of pairs. Past the end of the rows: zeros.
-template <bool kFullRows>
-INFERNODE_INLINE void load_pairs(const RowGroup& rows, size_t k, size_t n, Ints (&words)[kLanes]) {
-  if (n >= kValuesOfStep) {
+// The words of n_rows rows from value k on, n of them at most: columns of pairs. Past the end of the rows: zeros.
+INFERNODE_INLINE void load_pairs(const RowGroup& rows, size_t n_rows, size_t k, size_t n, Ints (&words)[kLanes]) {
+  if (n >= kValuesOfStep && n_rows >= kLanes) {
 #pragma GCC unroll 16
-    for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(rows.at<kFullRows>(i) + k * 2);
+    for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(rows.at(i) + k * 2);
   } else {
     for (size_t i = 0; i < kLanes; i++) {
       std::byte end[sizeof(Ints)] = {};
-      __builtin_memcpy(end, rows.at<kFullRows>(i) + k * 2, n * 2);
+      __builtin_memcpy(end, rows.at(i < n_rows ? i : n_rows - 1) + k * 2, (n < kValuesOfStep ? n : kValuesOfStep) * 2);
       words[i] = load_ints(end);
     }
   }
@@ -45,16 +44,16 @@ INFERNODE_INLINE void load_pairs(const RowGroup& rows, size_t k, size_t n, Ints 
 
 // ---- one token
 
-template <bool kFullRows>
-[[gnu::noinline]] void stream_pairs(const RowGroup (&groups)[kPanelGroups], size_t first, size_t n, const std::byte* x, float* sums) {
+[[gnu::noinline]] inline void stream_pairs(const RowGroup (&groups)[kPanelGroups], size_t first, size_t n, const std::byte* x,
+                                           Ahead ahead, float* sums) {
   Floats acc[kPanelGroups];
   for (size_t g = 0; g < kPanelGroups; g++) acc[g] = load_floats(sums + g * kLanes);
   for (size_t k = 0; k < n; k += kValuesOfStep)
 #pragma GCC unroll 4
     for (size_t g = 0; g < kPanelGroups; g++) {
-      prefetch_next<sizeof(Ints)>(before_next(groups[g]), (first + k) * 2);
+      ahead.fetch<kLanes * sizeof(Ints)>();
       Ints words[kLanes];
-      load_pairs<kFullRows>(groups[g], first + k, n - k, words);
+      load_pairs(groups[g], kLanes, first + k, n - k, words);
       const size_t pairs = n - k >= kValuesOfStep ? kPairsOfStep : (n - k + 1) / 2;
 #pragma GCC unroll 16
       for (size_t i = 0; i < pairs; i++) acc[g] = add_bf16_pairs(acc[g], words[i], all_of(x + k * 2 + i * 4));
@@ -63,17 +62,16 @@ template <bool kFullRows>
 }
 
 inline void stream_pairs(const Product& p) {
+  clear_sums(p);
   for (size_t t = 0; t < p.x.n; t++) {
     const float* x = reinterpret_cast<const float*>(p.x.data + t * p.x.stride);
-    for (size_t first_row = 0; first_row < p.n_rows; first_row += kPanelRows)
-      for (size_t g = 0; g < kPanelGroups; g++) store_floats(p.sums + t * kItemRows + first_row + g * kLanes, Floats{});
     for (size_t k = 0; k < p.weight.cols; k += kStreamedValues) {
       const size_t n = p.weight.cols - k < kStreamedValues ? p.weight.cols - k : kStreamedValues;
       convert_row(x + k, n, p.panel);
       for (size_t first_row = 0; first_row < p.n_rows; first_row += kPanelRows) {
         RowGroup groups[kPanelGroups];
-        const bool full = panel_groups(p, first_row, groups);
-        (full ? stream_pairs<true> : stream_pairs<false>)(groups, k, n, p.panel, p.sums + t * kItemRows + first_row);
+        panel_groups(p, first_row, groups);
+        stream_pairs(groups, k, n, p.panel, ahead_of_rows(p, first_row, kPanelRows), p.sums + t * kItemRows + first_row);
       }
     }
   }
@@ -81,12 +79,12 @@ inline void stream_pairs(const Product& p) {
 
 // ---- several tokens
 
-template <bool kFullRows>
-[[gnu::noinline]] void unpack_pairs(const RowGroup& rows, size_t g, size_t k, size_t n, std::byte* panel) {
+[[gnu::noinline]] inline void unpack_pairs(const RowGroup& rows, size_t n_rows, size_t g, size_t k, size_t n, Ahead& ahead,
+                                           std::byte* panel) {
   for (size_t i = 0; i < n; i += kValuesOfStep) {
-    prefetch_next<sizeof(Ints)>(rows, (k + i) * 2);
+    ahead.fetch<kLanes * sizeof(Ints)>();
     Ints words[kLanes];
-    load_pairs<kFullRows>(rows, k + i, n - i, words);
+    load_pairs(rows, n_rows, k + i, n - i, words);
 #pragma GCC unroll 16
     for (size_t j = 0; j < kPairsOfStep; j++) store_ints(panel + ((i / 2 + j) * kPanelGroups + g) * sizeof(Ints), words[j]);
   }
@@ -123,16 +121,17 @@ struct PairTile {
 };
 
 inline void multiply_bf16_pairs(const Product& p) {
-  if (p.x.n <= kStreamedTokens) return stream_pairs(p);
+  if (p.x.n <= kStreamedTokens && p.n_rows % kPanelRows == 0) return stream_pairs(p);
+  clear_sums(p);
   for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
     float* sums = p.sums + first;
-    for (size_t t = 0; t < p.x.n; t++)
-      for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + t * kItemRows + g * kLanes, Floats{});
+    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
     for (size_t k = 0; k < p.weight.cols; k += 2 * kPanelPairs) {
       const size_t n = p.weight.cols - k < 2 * kPanelPairs ? p.weight.cols - k : 2 * kPanelPairs;
       for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++) {
-        const RowGroup rows = row_group(p, first + g * kLanes);
-        (rows.last + 1 == kLanes ? unpack_pairs<true> : unpack_pairs<false>)(rows, g, k, n, p.panel);
+        const size_t row = first + g * kLanes;
+        const RowGroup rows{p.weight.data + (p.row + row) * p.weight.row_bytes, p.weight.row_bytes};
+        unpack_pairs(rows, p.n_rows - row, g, k, n, ahead, p.panel);
       }
       for_tokens<kPairTokens>(p.x.n, PairTile{p.panel, p.x, k, n, sums});
     }

@@ -15,68 +15,115 @@ INFERNODE_INLINE const typename Type::Block* block_of(const std::byte* row, size
   return reinterpret_cast<const typename Type::Block*>(row) + b;
 }
 
+// A row of activations from block b on.
+INFERNODE_INLINE A8_32Row block_of(const A8_32Row& x, size_t b) { return {opaque(x.values + b * 32), x.scales + b, x.sums + b}; }
+
 // ---- one token: the blocks are read as they lie in the file, kLanes rows at once
 
-template <class Type, bool kFullRows, bool kFullStep>
-INFERNODE_INLINE void stream_step(const RowGroup& rows, size_t b, const A8_32Row& x, Floats& acc) {
+template <class Type, bool kFullStep>
+INFERNODE_INLINE void stream_step(const RowGroup& rows, size_t b, const A8_32Row& x, Ahead& ahead, Floats& acc) {
   constexpr size_t blocks = kFullStep ? kStep / 32 : 1, block_bytes = sizeof(typename Type::Block);
-  prefetch_next<blocks * block_bytes>(rows, b * block_bytes);
+  ahead.fetch<kLanes * blocks * block_bytes>();
   const Ints activations = load_activations<kFullStep>(x.values + b * 32);
   Ints parts[kLanes], dots[kStep / 32];
 #pragma GCC unroll 16
   for (size_t i = 0; i < kLanes; i++)
-    parts[i] = dot4<chain_of(Type::kStored)>(Type::template weights<kFullStep>(block_of<Type>(rows.at<kFullRows>(i), b)), activations);
+    parts[i] = dot4<chain_of(Type::kStored)>(Type::template weights<kFullStep>(block_of<Type>(rows.at(i), b)), activations);
   sums_of_32(parts, dots);
   for (size_t j = 0; j < blocks; j++) {
-    const Floats dw = Type::template scales<kFullRows>(rows, (b + j) * block_bytes), da = all_floats(x.scales[b + j]);
+    const Floats dw = Type::scales(rows, (b + j) * block_bytes), da = all_floats(x.scales[b + j]);
     const Ints sum = Type::kOffset ? dots[j] + all_ints(-Type::kOffset * x.sums[b + j]) : dots[j];
     acc = multiply_add(to_floats(sum), dw * da, acc);
     if constexpr (Type::kHasMin)
-      acc = multiply_add(to_floats(all_ints(x.sums[b + j])), Type::template mins<kFullRows>(rows, (b + j) * block_bytes) * da, acc);
+      acc = multiply_add(to_floats(all_ints(x.sums[b + j])), Type::mins(rows, (b + j) * block_bytes) * da, acc);
   }
 }
 
-template <class Type, bool kFullRows>
-[[gnu::noinline]] void stream_blocks(const RowGroup& rows, size_t n_blocks, const A8_32Row& x, float* sums) {
-  Floats acc = {};
+template <class Type>
+[[gnu::noinline]] void stream_blocks(const RowGroup& rows, size_t n_blocks, const A8_32Row& x, Ahead ahead, float* sums) {
+  Floats acc = load_floats(sums);
   size_t b = 0;
-  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) stream_step<Type, kFullRows, true>(rows, b, x, acc);
+  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) stream_step<Type, true>(rows, b, x, ahead, acc);
   if constexpr (kStep > 32)
-    if (b < n_blocks) stream_step<Type, kFullRows, false>(rows, b, x, acc);
+    if (b < n_blocks) stream_step<Type, false>(rows, b, x, ahead, acc);
   store_floats(sums, acc);
 }
 
-// ---- several tokens: a panel of weights, four consecutive values of each row in a lane, used for all of them
+// ---- several tokens: weights are turned, so that four consecutive values of each row are in a lane
+
+template <class Type, bool kFullStep>
+INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, Ints (&w)[kLanes]) {
+#pragma GCC unroll 16
+  for (size_t i = 0; i < kLanes; i++) w[i] = Type::template weights<kFullStep>(block_of<Type>(rows.at(i), b));
+  transpose(w);
+}
+
+// ---- few tokens: turned weights are used for all of them while they are in registers
+
+template <class Type, bool kFullStep>
+INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32Row* x, size_t n_tokens, Ahead& ahead, float* sums) {
+  constexpr size_t blocks = kFullStep ? kStep / 32 : 1, block_bytes = sizeof(typename Type::Block);
+  ahead.fetch<kLanes * blocks * block_bytes>();
+  Ints w[kLanes];
+  turn_step<Type, kFullStep>(rows, b, w);
+  Floats dw[blocks], mw[blocks];
+  for (size_t j = 0; j < blocks; j++) {
+    dw[j] = Type::scales(rows, (b + j) * block_bytes);
+    if constexpr (Type::kHasMin) mw[j] = Type::mins(rows, (b + j) * block_bytes);
+  }
+  for (size_t t = 0; t < n_tokens; t++, sums += kItemRows) {
+    const A8_32Row row = block_of(x[t], b);
+    const int8_t* values[1] = {row.values};
+    Floats acc = load_floats(sums);
+#pragma GCC unroll 2
+    for (size_t j = 0; j < blocks; j++) {
+      Ints dots[1][1] = {{all_ints(-Type::kOffset * row.sums[j])}};
+      add_dots<chain_of(Type::kStored), 8>(TurnedWeights{w + j * 8}, values, j * 32, dots);
+      const Floats da = all_floats(row.scales[j]);
+      acc = multiply_add(to_floats(dots[0][0]), dw[j] * da, acc);
+      if constexpr (Type::kHasMin) acc = multiply_add(to_floats(all_ints(row.sums[j])), mw[j] * da, acc);
+    }
+    store_floats(sums, acc);
+  }
+}
+
+template <class Type>
+[[gnu::noinline]] void few_blocks(const RowGroup& rows, size_t n_blocks, const Rows& x, size_t first, Ahead ahead, float* sums) {
+  A8_32Row tokens[kFewTokens];
+  for (size_t t = 0; t < x.n; t++) tokens[t] = block_of(a8_32_row(x.data + t * x.stride, x.width), first);
+  size_t b = 0;
+  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) few_step<Type, true>(rows, b, tokens, x.n, ahead, sums);
+  if constexpr (kStep > 32)
+    if (b < n_blocks) few_step<Type, false>(rows, b, tokens, x.n, ahead, sums);
+}
+
+// ---- many tokens: a panel of turned weights, used for all of them
 
 struct BlockPanel {
   std::byte* weights;    // [block][8][kPanelGroups][kLanes * 4]
   float *scales, *mins;  // [block][kPanelGroups][kLanes]
 };
 
-template <class Type, bool kFullRows, bool kFullStep>
-INFERNODE_INLINE void unpack_step(const RowGroup& rows, size_t g, size_t b, size_t panel_block, const BlockPanel& panel) {
+template <class Type, bool kFullStep>
+INFERNODE_INLINE void unpack_step(const RowGroup& rows, size_t g, size_t b, const BlockPanel& panel) {
   constexpr size_t blocks = kFullStep ? kStep / 32 : 1, block_bytes = sizeof(typename Type::Block);
-  prefetch_next<blocks * block_bytes>(rows, b * block_bytes);
   Ints w[kLanes];
+  turn_step<Type, kFullStep>(rows, b, w);
 #pragma GCC unroll 16
-  for (size_t i = 0; i < kLanes; i++) w[i] = Type::template weights<kFullStep>(block_of<Type>(rows.at<kFullRows>(i), b));
-  transpose(w);
-#pragma GCC unroll 16
-  for (size_t j = 0; j < blocks * 8; j++)
-    store_ints(panel.weights + ((panel_block * 8 + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
+  for (size_t j = 0; j < blocks * 8; j++) store_ints(panel.weights + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
   for (size_t j = 0; j < blocks; j++) {
-    const size_t at = ((panel_block + j) * kPanelGroups + g) * kLanes, offset = (b + j) * block_bytes;
-    store_floats(panel.scales + at, Type::template scales<kFullRows>(rows, offset));
-    if constexpr (Type::kHasMin) store_floats(panel.mins + at, Type::template mins<kFullRows>(rows, offset));
+    const size_t at = ((b + j) * kPanelGroups + g) * kLanes, offset = (b + j) * block_bytes;
+    store_floats(panel.scales + at, Type::scales(rows, offset));
+    if constexpr (Type::kHasMin) store_floats(panel.mins + at, Type::mins(rows, offset));
   }
 }
 
-template <class Type, bool kFullRows>
-[[gnu::noinline]] void unpack_blocks(const RowGroup& rows, size_t g, size_t first, size_t n_blocks, const BlockPanel& panel) {
+template <class Type>
+[[gnu::noinline]] void unpack_blocks(const RowGroup& rows, size_t g, size_t n_blocks, const BlockPanel& panel) {
   size_t b = 0;
-  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) unpack_step<Type, kFullRows, true>(rows, g, first + b, b, panel);
+  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) unpack_step<Type, true>(rows, g, b, panel);
   if constexpr (kStep > 32)
-    if (b < n_blocks) unpack_step<Type, kFullRows, false>(rows, g, first + b, b, panel);
+    if (b < n_blocks) unpack_step<Type, false>(rows, g, b, panel);
 }
 
 // The same for all types of a form: with or without minimums, and adding so many pairs in 16 bits.
@@ -87,6 +134,8 @@ struct BlockTile {
   size_t first_block, n_blocks;
   int32_t offset;
   float* sums;  // of the panel's first row
+  Ahead& ahead;
+  size_t fetched_lines;  // per block
 
   template <size_t kTokens>
   [[gnu::noinline]] void run(size_t token) const {
@@ -102,12 +151,14 @@ struct BlockTile {
       x_sums[t] = row.sums + first_block;
       for (size_t g = 0; g < kPanelGroups; g++) acc[g][t] = load_floats(sums + (token + t) * kItemRows + g * kLanes);
     }
+    const size_t lines = token < kFetchingTiles * kBlockTokens ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
+      ahead.fetch_lines(lines);
       Ints dots[kPanelGroups][kTokens];
 #pragma GCC unroll 16
       for (size_t t = 0; t < kTokens; t++)
         for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = all_ints(kHasMin ? 0 : -offset * x_sums[t][b]);
-      add_dots<kChain, 8>(panel.weights + b * 8 * kPanelGroups * sizeof(Ints), values, b * 32, dots);
+      add_dots<kChain, 8>(PanelWeights{panel.weights + b * 8 * kPanelGroups * sizeof(Ints)}, values, b * 32, dots);
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
         const Floats dw = load_floats(panel.scales + (b * kPanelGroups + g) * kLanes);
@@ -130,30 +181,30 @@ struct BlockTile {
 
 template <class Type>
 void multiply_blocks(const Product& p) {
+  constexpr size_t block_bytes = sizeof(typename Type::Block), per_panel = kPanelValues / 32;
   const size_t n_blocks = p.weight.cols / 32;
-  if (p.x.n <= kStreamedTokens) {
+  clear_sums(p);
+  if (p.x.n <= kFewTokens) {
     for (size_t first = 0; first < p.n_rows; first += kLanes) {
-      const RowGroup rows = row_group(p, first);
-      const auto stream = rows.last + 1 == kLanes ? stream_blocks<Type, true> : stream_blocks<Type, false>;
-      for (size_t t = 0; t < p.x.n; t++)
-        stream(rows, n_blocks, a8_32_row(p.x.data + t * p.x.stride, p.x.width), p.sums + t * kItemRows + first);
+      float* sums = p.sums + first;
+      for_pieces<block_bytes, 32>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
+        const Ahead ahead = ahead_of_rows(p, first, kLanes);
+        if (p.x.n > 1 || kTurnsForOne<Type>) return few_blocks<Type>(rows, n, p.x, b, ahead, sums);
+        stream_blocks<Type>(rows, n, block_of(a8_32_row(p.x.data, p.x.width), b), ahead, sums);
+      });
     }
     return;
   }
-  const size_t per_panel = panel_values(p.x.n) / 32;
-  float* const scales = reinterpret_cast<float*>(p.panel + per_panel * 32 * kPanelRows);
+  float* const scales = reinterpret_cast<float*>(p.panel + kPanelValues * kPanelRows);
   const BlockPanel panel{p.panel, scales, scales + per_panel * kPanelRows};
   for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    float* sums = p.sums + first;
-    for (size_t t = 0; t < p.x.n; t++)
-      for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + t * kItemRows + g * kLanes, Floats{});
+    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
     for (size_t b = 0; b < n_blocks; b += per_panel) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++) {
-        const RowGroup rows = row_group(p, first + g * kLanes);
-        (rows.last + 1 == kLanes ? unpack_blocks<Type, true> : unpack_blocks<Type, false>)(rows, g, b, n, panel);
-      }
-      const BlockTile<chain_of(Type::kStored), Type::kHasMin> tile{panel, p.x, b, n, Type::kOffset, sums};
+      for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++)
+        unpack_blocks<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
+      const BlockTile<chain_of(Type::kStored), Type::kHasMin> tile{
+          panel, p.x, b, n, Type::kOffset, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kBlockTokens)};
       for_tokens<kBlockTokens>(p.x.n, tile);
     }
   }

@@ -9,6 +9,8 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
+constexpr size_t kStreamedTokens = 2;  // so many are multiplied one by one, without a panel
+
 // ---- one token: rows are read as they lie in the file, kLanes at once, and turned in registers by words of 32 bits
 
 // The values in a word of a row, the first one lowest.
@@ -36,14 +38,9 @@ INFERNODE_INLINE void add_words(Ints (&words)[kLanes], const float* x, size_t n,
     acc = multiply_add(Words::value(words[i / Words::kValues], i % Words::kValues), all_floats(x[i]), acc);
 }
 
-// The group before the same one of the next panel: what is read of it is fetched ahead.
-INFERNODE_INLINE RowGroup before_next(const RowGroup& rows) {
-  return {rows.first + (kPanelGroups - 1) * kLanes * rows.row_bytes, rows.row_bytes, 0};
-}
-
 // Every sum is one chain of additions: the groups of a panel go side by side, so that the adders do not wait.
-template <class Words, bool kFullRows>
-[[gnu::noinline]] void stream_floats(const RowGroup (&groups)[kPanelGroups], size_t cols, const float* x, float* sums) {
+template <class Words>
+[[gnu::noinline]] void stream_floats(const RowGroup (&groups)[kPanelGroups], size_t cols, const float* x, Ahead ahead, float* sums) {
   constexpr size_t step = kLanes * Words::kValues;  // values in a vector of words
   Floats acc[kPanelGroups] = {};
   Ints words[kLanes];
@@ -51,17 +48,16 @@ template <class Words, bool kFullRows>
   for (; k + step <= cols; k += step)
 #pragma GCC unroll 4
     for (size_t g = 0; g < kPanelGroups; g++) {
-      const RowGroup& rows = groups[g];
-      prefetch_next<sizeof(Ints)>(before_next(rows), k * (4 / Words::kValues));
+      ahead.fetch<kLanes * sizeof(Ints)>();
 #pragma GCC unroll 16
-      for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(rows.at<kFullRows>(i) + k * (4 / Words::kValues));
+      for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(groups[g].at(i) + k * (4 / Words::kValues));
       add_words<Words>(words, x + k, step, acc[g]);
     }
   for (size_t g = 0; g < kPanelGroups; g++) {
     if (k < cols) {
       for (size_t i = 0; i < kLanes; i++) {
         std::byte end[sizeof(Ints)] = {};
-        __builtin_memcpy(end, groups[g].at<kFullRows>(i) + k * (4 / Words::kValues), (cols - k) * (4 / Words::kValues));
+        __builtin_memcpy(end, groups[g].at(i) + k * (4 / Words::kValues), (cols - k) * (4 / Words::kValues));
         words[i] = load_ints(end);
       }
       add_words<Words>(words, x + k, cols - k, acc[g]);
@@ -70,38 +66,41 @@ template <class Words, bool kFullRows>
   }
 }
 
-// All groups of a panel; an absent one repeats the first. True if all rows are there.
-INFERNODE_INLINE bool panel_groups(const Product& p, size_t first, RowGroup (&groups)[kPanelGroups]) {
-  bool full = true;
-  for (size_t g = 0; g < kPanelGroups; g++) {
-    groups[g] = row_group(p, first + g * kLanes < p.n_rows ? first + g * kLanes : first);
-    full = full && groups[g].last + 1 == kLanes;
-  }
-  return full;
+// The groups of a panel that has all its rows.
+INFERNODE_INLINE void panel_groups(const Product& p, size_t first, RowGroup (&groups)[kPanelGroups]) {
+  for (size_t g = 0; g < kPanelGroups; g++) groups[g] = row_group(p, first + g * kLanes, 0, p.weight.row_bytes);
 }
 
 template <class Words>
-void stream_floats(const Product& p) {
-  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    RowGroup groups[kPanelGroups];
-    const bool full = panel_groups(p, first, groups);
-    for (size_t t = 0; t < p.x.n; t++)
-      (full ? stream_floats<Words, true> : stream_floats<Words, false>)(
-          groups, p.weight.cols, reinterpret_cast<const float*>(p.x.data + t * p.x.stride), p.sums + t * kItemRows + first);
+void stream_floats(const Product& p, size_t first) {
+  RowGroup groups[kPanelGroups];
+  panel_groups(p, first, groups);
+  for (size_t t = 0; t < p.x.n; t++)
+    stream_floats<Words>(groups, p.weight.cols, reinterpret_cast<const float*>(p.x.data + t * p.x.stride),
+                         ahead_of_rows(p, first, kPanelRows), p.sums + t * kItemRows + first);
+}
+// Whether it did: not for types that have no words, nor for panels that lack rows.
+INFERNODE_INLINE bool streamed_floats(const Product& p, size_t first) {
+  if (p.x.n > kStreamedTokens || p.n_rows - first < kPanelRows) return false;
+  switch (p.weight.type) {
+    case TensorType::kF32: stream_floats<F32Words>(p, first); return true;
+    case TensorType::kF16: stream_floats<F16Words>(p, first); return true;
+    case TensorType::kBf16: stream_floats<Bf16Words>(p, first); return true;
+    default: return false;
   }
 }
 
 // ---- several tokens
 
 constexpr size_t kFloatPanelValues = 256;  // a multiple of every block; 32 KB of panel stay in L1
-static_assert(kPanelBytes >= kFloatPanelValues * (kPanelRows + kLanes) * sizeof(float));
+static_assert(kPanelBytes - kCopyBytes >= kFloatPanelValues * (kPanelRows + kLanes) * sizeof(float));
 
 // Rows → panel [k][kPanelGroups][kLanes]: one row per lane.
 inline void unpack_floats(const Product& p, size_t first_row, size_t k, size_t n, float* rows, float* panel) {
   for (size_t g = 0; g < kPanelGroups && first_row + g * kLanes < p.n_rows; g++) {
-    const RowGroup group = row_group(p, first_row + g * kLanes);
-    for (size_t i = 0; i <= group.last; i++)
-      decode_values(p.weight.type, group.at<true>(i), k, n, rows + i * kFloatPanelValues);
+    const std::byte* group = p.weight.data + (p.row + first_row + g * kLanes) * p.weight.row_bytes;
+    for (size_t i = 0; i < kLanes && first_row + g * kLanes + i < p.n_rows; i++)
+      decode_values(p.weight.type, group + i * p.weight.row_bytes, k, n, rows + i * kFloatPanelValues);
     for (size_t j = 0; j < n; j += kLanes) {
       Ints w[kLanes];
 #pragma GCC unroll 16
@@ -142,17 +141,12 @@ struct FloatTile {
 };
 
 inline void multiply_floats(const Product& p) {
-  if (p.x.n <= kStreamedTokens) {
-    if (p.weight.type == TensorType::kF32) return stream_floats<F32Words>(p);
-    if (p.weight.type == TensorType::kF16) return stream_floats<F16Words>(p);
-    if (p.weight.type == TensorType::kBf16) return stream_floats<Bf16Words>(p);
-  }
   float* rows = reinterpret_cast<float*>(p.panel);
   float* panel = rows + kLanes * kFloatPanelValues;
+  clear_sums(p);
   for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
     float* sums = p.sums + first;
-    for (size_t t = 0; t < p.x.n; t++)
-      for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + t * kItemRows + g * kLanes, Floats{});
+    if (streamed_floats(p, first)) continue;
     for (size_t k = 0; k < p.weight.cols; k += kFloatPanelValues) {
       const size_t n = p.weight.cols - k < kFloatPanelValues ? p.weight.cols - k : kFloatPanelValues;
       unpack_floats(p, first, k, n, rows, panel);

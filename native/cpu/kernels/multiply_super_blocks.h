@@ -21,27 +21,32 @@ INFERNODE_INLINE void add_super_block(Ints s, Ints m, int32_t offset, Floats d, 
   }
 }
 
+// A row of activations from super-block b on.
+INFERNODE_INLINE A8_256Row block_of(const A8_256Row& x, size_t b) {
+  return {opaque(x.values + b * 256), x.scales + b, opaque(x.sums + b * 16)};
+}
+
 // ---- one token
 
-template <class Type, bool kFullRows>
-[[gnu::noinline]] void stream_super_blocks(const RowGroup& rows, size_t n_blocks, const A8_256Row& x, float* sums) {
+template <class Type>
+[[gnu::noinline]] void stream_super_blocks(const RowGroup& rows, size_t n_blocks, const A8_256Row& x, Ahead ahead, float* sums) {
   using Block = typename Type::Block;
   constexpr size_t n_subs = 256 / Type::kSubValues, steps = 256 / kStep, step_subs = kStep / Type::kSubValues;
-  Floats acc = {};
+  Floats acc = load_floats(sums);
   for (size_t b = 0; b < n_blocks; b++) {
     Floats d, dmin = {};
     Ints scales[n_subs], pairs[8], s = {}, m = {};
-    Type::template header<kFullRows>(rows, b * sizeof(Block), d, dmin, scales, pairs);
+    Type::header(rows, b * sizeof(Block), d, dmin, scales, pairs);
 #pragma GCC unroll 8
     for (size_t j = 0; j < 8; j++) m = add_pairs(m, pairs[j], all_of(x.sums + b * 16 + j * 2));
 #pragma GCC unroll 8
     for (size_t step = 0; step < steps; step++) {
-      prefetch_next<sizeof(Block), steps>(rows, b * sizeof(Block), step);
+      ahead.fetch<kLanes * sizeof(Block) / steps>();
       const Ints activations = load_ints(x.values + b * 256 + step * kStep);
       Ints parts[kLanes], dots[step_subs];
 #pragma GCC unroll 16
       for (size_t i = 0; i < kLanes; i++)
-        parts[i] = dot4<chain_of(Type::kStored)>(Type::weights(*block_of<Type>(rows.at<kFullRows>(i), b), step), activations);
+        parts[i] = dot4<chain_of(Type::kStored)>(Type::weights(*block_of<Type>(rows.at(i), b), step), activations);
       if constexpr (Type::kSubValues == 32)
         sums_of_32(parts, dots);
       else
@@ -56,6 +61,60 @@ template <class Type, bool kFullRows>
 
 // ---- several tokens
 
+// Values step * kStep … of super-block b, turned.
+template <class Type>
+INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, size_t step, Ints (&w)[kLanes]) {
+#pragma GCC unroll 16
+  for (size_t i = 0; i < kLanes; i++) w[i] = Type::weights(*block_of<Type>(rows.at(i), b), step);
+  transpose(w);
+}
+
+// ---- few tokens: as in multiply_blocks.h
+
+template <class Type>
+[[gnu::noinline]] void few_super_blocks(const RowGroup& rows, size_t n_blocks, const Rows& x, size_t first, Ahead ahead,
+                                        float* sums) {
+  using Block = typename Type::Block;
+  constexpr size_t n_subs = 256 / Type::kSubValues, steps = 256 / kStep, step_subs = kStep / Type::kSubValues;
+  constexpr size_t runs = Type::kSubValues / 4;
+  A8_256Row tokens[kFewTokens];
+  for (size_t t = 0; t < x.n; t++) tokens[t] = block_of(a8_256_row(x.data + t * x.stride, x.width), first);
+  for (size_t b = 0; b < n_blocks; b++) {
+    Floats d, dmin = {};
+    Ints scales[n_subs], pairs[8], s[kFewTokens];
+    Type::header(rows, b * sizeof(Block), d, dmin, scales, pairs);
+#pragma GCC unroll 16
+    for (size_t j = 0; j < n_subs; j++) scales[j] = packed_scale(scales[j]);
+#pragma GCC unroll 8
+    for (size_t step = 0; step < steps; step++) {
+      ahead.fetch<kLanes * sizeof(Block) / steps>();
+      Ints w[kLanes];
+      turn_step<Type>(rows, b, step, w);
+      for (size_t t = 0; t < x.n; t++) {
+        const int8_t* values[1] = {tokens[t].values + b * 256 + step * kStep};
+        Ints sum[1][1] = {{step == 0 ? Ints{} : s[t]}};
+#pragma GCC unroll 4
+        for (size_t j = 0; j < step_subs; j++) {
+          const Ints scale[1] = {scales[step * step_subs + j]};
+          add_scaled_dots<chain_of(Type::kStored), runs>(TurnedWeights{w + j * runs}, values, j * Type::kSubValues, scale, sum);
+        }
+        s[t] = sum[0][0];
+      }
+    }
+    for (size_t t = 0; t < x.n; t++) {
+      const A8_256Row row = block_of(tokens[t], b);
+      Ints m = {};
+#pragma GCC unroll 8
+      for (size_t j = 0; j < 8; j++) m = add_pairs(m, pairs[j], all_of(row.sums + j * 2));
+      Floats acc = load_floats(sums + t * kItemRows);
+      add_super_block<Type::kHasMin>(s[t], m, Type::kOffset, d, dmin, row.scales[0], acc);
+      store_floats(sums + t * kItemRows, acc);
+    }
+  }
+}
+
+// ---- many tokens
+
 struct SuperPanel {
   std::byte* weights;  // [super-block][64][kPanelGroups][kLanes * 4]
   std::byte* scales;   // [super-block][sub-block][kPanelGroups][kLanes], packed
@@ -63,16 +122,14 @@ struct SuperPanel {
   float *d, *dmin;     // [super-block][kPanelGroups][kLanes]
 };
 
-template <class Type, bool kFullRows>
-[[gnu::noinline]] void unpack_super_blocks(const RowGroup& rows, size_t g, size_t first, size_t n_blocks,
-                                           const SuperPanel& panel) {
+template <class Type>
+[[gnu::noinline]] void unpack_super_blocks(const RowGroup& rows, size_t g, size_t n_blocks, const SuperPanel& panel) {
   using Block = typename Type::Block;
-  constexpr size_t n_subs = 256 / Type::kSubValues;
+  constexpr size_t n_subs = 256 / Type::kSubValues, steps = 256 / kStep;
   for (size_t b = 0; b < n_blocks; b++) {
-    const size_t offset = (first + b) * sizeof(Block);
     Floats d, dmin = {};
     Ints scales[n_subs], pairs[8];
-    Type::template header<kFullRows>(rows, offset, d, dmin, scales, pairs);
+    Type::header(rows, b * sizeof(Block), d, dmin, scales, pairs);
     store_floats(panel.d + (b * kPanelGroups + g) * kLanes, d);
     store_floats(panel.dmin + (b * kPanelGroups + g) * kLanes, dmin);
 #pragma GCC unroll 16
@@ -81,12 +138,9 @@ template <class Type, bool kFullRows>
 #pragma GCC unroll 8
     for (size_t j = 0; j < 8; j++) store_ints(panel.pairs + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints), pairs[j]);
 #pragma GCC unroll 8
-    for (size_t step = 0; step < 256 / kStep; step++) {
-      prefetch_next<sizeof(Block), 256 / kStep>(rows, offset, step);
+    for (size_t step = 0; step < steps; step++) {
       Ints w[kLanes];
-#pragma GCC unroll 16
-      for (size_t i = 0; i < kLanes; i++) w[i] = Type::weights(*block_of<Type>(rows.at<kFullRows>(i), first + b), step);
-      transpose(w);
+      turn_step<Type>(rows, b, step, w);
 #pragma GCC unroll 16
       for (size_t j = 0; j < kLanes; j++)
         store_ints(panel.weights + ((b * 64 + step * (kStep / 4) + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
@@ -102,6 +156,8 @@ struct SuperTile {
   size_t first_block, n_blocks;
   int32_t offset;
   float* sums;
+  Ahead& ahead;
+  size_t fetched_lines;  // per sub-block
 
   template <size_t kTokens>
   [[gnu::noinline]] void run(size_t token) const {
@@ -113,15 +169,17 @@ struct SuperTile {
       rows[t] = a8_256_row(x.data + (token + t) * x.stride, x.width);
       values[t] = rows[t].values + first_block * 256;
     }
+    const size_t lines = token < kFetchingTiles * kSuperTokens ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
       Ints s[kPanelGroups][kTokens] = {};
       for (size_t j = 0; j < n_subs; j++) {
+        ahead.fetch_lines(lines);
         Ints scale[kPanelGroups];
 #pragma GCC unroll 4
         for (size_t g = 0; g < kPanelGroups; g++)
           scale[g] = load_ints(panel.scales + (b * n_subs + j) * group_bytes + g * sizeof(Ints));
-        add_scaled_dots<kChain, runs>(panel.weights + (b * 64 + j * runs) * group_bytes, values, b * 256 + j * kSubValues, scale,
-                                      s);
+        add_scaled_dots<kChain, runs>(PanelWeights{panel.weights + (b * 64 + j * runs) * group_bytes}, values,
+                                      b * 256 + j * kSubValues, scale, s);
       }
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
@@ -147,17 +205,21 @@ struct SuperTile {
 
 template <class Type>
 void multiply_super_blocks(const Product& p) {
+  constexpr size_t block_bytes = sizeof(typename Type::Block), per_panel = kPanelValues / 256;
   const size_t n_blocks = p.weight.cols / 256;
-  if (p.x.n <= kStreamedTokens) {
+  clear_sums(p);
+  if (p.x.n <= kFewTokens) {
     for (size_t first = 0; first < p.n_rows; first += kLanes) {
-      const RowGroup rows = row_group(p, first);
-      const auto stream = rows.last + 1 == kLanes ? stream_super_blocks<Type, true> : stream_super_blocks<Type, false>;
-      for (size_t t = 0; t < p.x.n; t++)
-        stream(rows, n_blocks, a8_256_row(p.x.data + t * p.x.stride, p.x.width), p.sums + t * kItemRows + first);
+      float* sums = p.sums + first;
+      for_pieces<block_bytes, 256>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
+        const Ahead ahead = ahead_of_rows(p, first, kLanes);
+        if (p.x.n > 1 || kTurnsForOne<Type>) return few_super_blocks<Type>(rows, n, p.x, b, ahead, sums);
+        stream_super_blocks<Type>(rows, n, block_of(a8_256_row(p.x.data, p.x.width), b), ahead, sums);
+      });
     }
     return;
   }
-  const size_t per_panel = panel_values(p.x.n) / 256, row_floats = per_panel * kPanelRows;
+  constexpr size_t row_floats = per_panel * kPanelRows;
   SuperPanel panel;
   panel.weights = p.panel;
   panel.scales = panel.weights + row_floats * 256;
@@ -165,16 +227,14 @@ void multiply_super_blocks(const Product& p) {
   panel.d = reinterpret_cast<float*>(panel.pairs + row_floats * 8 * sizeof(int32_t));
   panel.dmin = panel.d + row_floats;
   for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    float* sums = p.sums + first;
-    for (size_t t = 0; t < p.x.n; t++)
-      for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + t * kItemRows + g * kLanes, Floats{});
+    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
     for (size_t b = 0; b < n_blocks; b += per_panel) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++) {
-        const RowGroup rows = row_group(p, first + g * kLanes);
-        (rows.last + 1 == kLanes ? unpack_super_blocks<Type, true> : unpack_super_blocks<Type, false>)(rows, g, b, n, panel);
-      }
-      const SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin> tile{panel, p.x, b, n, Type::kOffset, sums};
+      for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++)
+        unpack_super_blocks<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
+      const SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin> tile{
+          panel, p.x, b, n, Type::kOffset, p.sums + first, ahead,
+          lines_per_block(n * block_bytes * kPanelRows, n * (256 / Type::kSubValues), p.x.n, kSuperTokens)};
       for_tokens<kSuperTokens>(p.x.n, tile);
     }
   }

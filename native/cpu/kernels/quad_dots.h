@@ -18,34 +18,33 @@ INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) { retu
 INFERNODE_INLINE Ints packed_scale(Ints scale) { return scale; }
 
 // sums[g][t] += the dot products of 4 * kRuns values, from value k of each activation row on.
-template <size_t kChain, size_t kRuns, size_t kTokens>
-INFERNODE_INLINE void add_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
-                               Ints (&sums)[kPanelGroups][kTokens]) {
+template <size_t kChain, size_t kRuns, class Weights, size_t kGroups, size_t kTokens>
+INFERNODE_INLINE void add_dots(const Weights& weights, const int8_t* const (&x)[kTokens], size_t k, Ints (&sums)[kGroups][kTokens]) {
   // Few tokens make few chains of dependent additions: two for each sum then.
   constexpr size_t chains = kTokens <= 3 ? 2 : 1;
-  Ints second[kPanelGroups][kTokens] = {};
+  Ints second[kGroups][kTokens] = {};
 #pragma GCC unroll 8
   for (size_t run = 0; run < kRuns; run++) {
-    Ints(&into)[kPanelGroups][kTokens] = run % chains == 0 ? sums : second;
-    Ints w[kPanelGroups];
-    for (size_t g = 0; g < kPanelGroups; g++) w[g] = load_ints(panel + (run * kPanelGroups + g) * sizeof(Ints));
+    Ints(&into)[kGroups][kTokens] = run % chains == 0 ? sums : second;
+    Ints w[kGroups];
+    for (size_t g = 0; g < kGroups; g++) w[g] = weights(run, g);
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) {
       const Ints a = all_of(x[t] + k + run * 4);
-      for (size_t g = 0; g < kPanelGroups; g++) into[g][t] = add_quads(into[g][t], w[g], a);
+      for (size_t g = 0; g < kGroups; g++) into[g][t] = add_quads(into[g][t], w[g], a);
     }
   }
   if constexpr (chains == 2)
-    for (size_t g = 0; g < kPanelGroups; g++)
+    for (size_t g = 0; g < kGroups; g++)
       for (size_t t = 0; t < kTokens; t++) sums[g][t] += second[g][t];
 }
 // sums[g][t] += scale[g] * (those dot products).
-template <size_t kChain, size_t kRuns, size_t kTokens>
-INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
-                                      const Ints (&scale)[kPanelGroups], Ints (&sums)[kPanelGroups][kTokens]) {
-  Ints dots[kPanelGroups][kTokens] = {};
-  add_dots<kChain, kRuns>(panel, x, k, dots);
-  for (size_t g = 0; g < kPanelGroups; g++) {
+template <size_t kChain, size_t kRuns, class Weights, size_t kGroups, size_t kTokens>
+INFERNODE_INLINE void add_scaled_dots(const Weights& weights, const int8_t* const (&x)[kTokens], size_t k,
+                                      const Ints (&scale)[kGroups], Ints (&sums)[kGroups][kTokens]) {
+  Ints dots[kGroups][kTokens] = {};
+  add_dots<kChain, kRuns>(weights, x, k, dots);
+  for (size_t g = 0; g < kGroups; g++) {
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) sums[g][t] += dots[g][t] * scale[g];
   }

@@ -113,26 +113,22 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
 }
 
 // The f16 at `offset` of each row, put together in general registers: vector inserts would be shuffles, which are scarce.
-template <bool kFull>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  return _mm256_cvtph_ps(_mm_set_epi64x(four_halves<kFull>(rows, 4, offset), four_halves<kFull>(rows, 0, offset)));
+  return _mm256_cvtph_ps(_mm_set_epi64x(four_halves(rows, 4, offset), four_halves(rows, 0, offset)));
 }
 // The four bytes at `offset` of each row.
-template <bool kFull>
 INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {
-  return Ints(_mm256_set_epi64x(two_words<kFull>(rows, 6, offset), two_words<kFull>(rows, 4, offset),
-                                two_words<kFull>(rows, 2, offset), two_words<kFull>(rows, 0, offset)));
+  return Ints(_mm256_set_epi64x(two_words(rows, 6, offset), two_words(rows, 4, offset),
+                                two_words(rows, 2, offset), two_words(rows, 0, offset)));
 }
 // The byte at `offset` of each row.
-template <bool kFull>
 INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
-  return Ints(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(eight_bytes<kFull>(rows, 0, offset))));
+  return Ints(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(eight_bytes(rows, 0, offset))));
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
-template <bool kFull>
 INFERNODE_INLINE void load_words(const RowGroup& rows, size_t offset, Ints (&words)[4]) {
   __m256i r[4];
-  auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at<kFull>(i) + offset)); };
+  auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at(i) + offset)); };
   for (size_t i = 0; i < 4; i++) r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter(i)), quarter(4 + i), 1);
   const __m256i t0 = _mm256_unpacklo_epi32(r[0], r[1]), t1 = _mm256_unpackhi_epi32(r[0], r[1]);
   const __m256i t2 = _mm256_unpacklo_epi32(r[2], r[3]), t3 = _mm256_unpackhi_epi32(r[2], r[3]);

@@ -33,18 +33,18 @@ INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints) {
 INFERNODE_INLINE Ints packed_scale(Ints scale) { return (scale & 0xffff) | (scale << 16); }
 
 // sums[g][t] += scale[g] * (the dot products of 4 * kRuns values, from value k of each activation row on); scale is packed.
-template <size_t kChain, size_t kRuns, size_t kTokens>
-INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
-                                      const Ints (&scale)[kPanelGroups], Ints (&sums)[kPanelGroups][kTokens]) {
+template <size_t kChain, size_t kRuns, class Weights, size_t kGroups, size_t kTokens>
+INFERNODE_INLINE void add_scaled_dots(const Weights& weights, const int8_t* const (&x)[kTokens], size_t k,
+                                      const Ints (&scale)[kGroups], Ints (&sums)[kGroups][kTokens]) {
   constexpr size_t chain = kChain < kRuns ? kChain : kRuns;
 #pragma GCC unroll 8
   for (size_t first = 0; first < kRuns; first += chain) {
-    Ints pairs[kPanelGroups][kTokens];
+    Ints pairs[kGroups][kTokens];
 #pragma GCC unroll 8
     for (size_t run = first; run < first + chain; run++) {
 #pragma GCC unroll 4
-      for (size_t g = 0; g < kPanelGroups; g++) {
-        const auto w = prepared<kChain>(load_ints(panel + (run * kPanelGroups + g) * sizeof(Ints)));
+      for (size_t g = 0; g < kGroups; g++) {
+        const auto w = prepared<kChain>(weights(run, g));
 #pragma GCC unroll 16
         for (size_t t = 0; t < kTokens; t++) {
           const Ints p = w.pairs(all_of(x[t] + k + run * 4));
@@ -52,17 +52,17 @@ INFERNODE_INLINE void add_scaled_dots(const std::byte* panel, const int8_t* cons
         }
       }
     }
-    for (size_t g = 0; g < kPanelGroups; g++) {
+    for (size_t g = 0; g < kGroups; g++) {
 #pragma GCC unroll 16
       for (size_t t = 0; t < kTokens; t++) sums[g][t] += multiply_pairs(pairs[g][t], scale[g]);
     }
   }
 }
-template <size_t kChain, size_t kRuns, size_t kTokens>
-INFERNODE_INLINE void add_dots(const std::byte* panel, const int8_t* const (&x)[kTokens], size_t k,
-                               Ints (&sums)[kPanelGroups][kTokens]) {
-  const Ints ones[kPanelGroups] = {all_ints(0x00010001), all_ints(0x00010001)};
-  add_scaled_dots<kChain, kRuns>(panel, x, k, ones, sums);
+template <size_t kChain, size_t kRuns, class Weights, size_t kGroups, size_t kTokens>
+INFERNODE_INLINE void add_dots(const Weights& weights, const int8_t* const (&x)[kTokens], size_t k, Ints (&sums)[kGroups][kTokens]) {
+  Ints ones[kGroups];
+  for (size_t g = 0; g < kGroups; g++) ones[g] = all_ints(0x00010001);
+  add_scaled_dots<kChain, kRuns>(weights, x, k, ones, sums);
 }
 
 }  // namespace

@@ -140,31 +140,27 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
 
 // The f16 at `offset` of each row. Put together in general registers, four at once: vector inserts would be shuffles again, and
 // stored one by one and loaded together they would wait for the stores.
-template <bool kFull>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  const __m128i low = _mm_set_epi64x(four_halves<kFull>(rows, 4, offset), four_halves<kFull>(rows, 0, offset));
-  const __m128i high = _mm_set_epi64x(four_halves<kFull>(rows, 12, offset), four_halves<kFull>(rows, 8, offset));
+  const __m128i low = _mm_set_epi64x(four_halves(rows, 4, offset), four_halves(rows, 0, offset));
+  const __m128i high = _mm_set_epi64x(four_halves(rows, 12, offset), four_halves(rows, 8, offset));
   return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
 }
 // The four bytes at `offset` of each row.
-template <bool kFull>
 INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {
   const auto four = [&](size_t i) {
-    return _mm256_set_epi64x(two_words<kFull>(rows, i + 6, offset), two_words<kFull>(rows, i + 4, offset),
-                             two_words<kFull>(rows, i + 2, offset), two_words<kFull>(rows, i, offset));
+    return _mm256_set_epi64x(two_words(rows, i + 6, offset), two_words(rows, i + 4, offset),
+                             two_words(rows, i + 2, offset), two_words(rows, i, offset));
   };
   return Ints(_mm512_inserti64x4(_mm512_castsi256_si512(four(0)), four(8), 1));
 }
 // The byte at `offset` of each row.
-template <bool kFull>
 INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
-  return Ints(_mm512_cvtepu8_epi32(_mm_set_epi64x(eight_bytes<kFull>(rows, 8, offset), eight_bytes<kFull>(rows, 0, offset))));
+  return Ints(_mm512_cvtepu8_epi32(_mm_set_epi64x(eight_bytes(rows, 8, offset), eight_bytes(rows, 0, offset))));
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
-template <bool kFull>
 INFERNODE_INLINE void load_words(const RowGroup& rows, size_t offset, Ints (&words)[4]) {
   __m512i r[4];
-  auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at<kFull>(i) + offset)); };
+  auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at(i) + offset)); };
   for (size_t i = 0; i < 4; i++) {
     const __m512i two = _mm512_inserti32x4(_mm512_castsi128_si512(quarter(i)), quarter(4 + i), 1);
     r[i] = _mm512_inserti32x4(_mm512_inserti32x4(two, quarter(8 + i), 2), quarter(12 + i), 3);

@@ -152,35 +152,30 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
 }
 
 // The f16 at `offset` of each row.
-template <bool kFull>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  const uint64_t low = static_cast<uint64_t>(four_halves<kFull>(rows, 0, offset));
-  const uint64_t high = static_cast<uint64_t>(four_halves<kFull>(rows, 4, offset));
+  const uint64_t low = static_cast<uint64_t>(four_halves(rows, 0, offset));
+  const uint64_t high = static_cast<uint64_t>(four_halves(rows, 4, offset));
   return {vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(low))), vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(high)))};
 }
 // The four bytes at `offset` of four rows, of all rows.
-template <bool kFull>
 INFERNODE_INLINE int32x4_t four_words(const RowGroup& rows, size_t lane, size_t offset) {
-  return vreinterpretq_s32_u64(vcombine_u64(vcreate_u64(static_cast<uint64_t>(two_words<kFull>(rows, lane, offset))),
-                                            vcreate_u64(static_cast<uint64_t>(two_words<kFull>(rows, lane + 2, offset)))));
+  return vreinterpretq_s32_u64(vcombine_u64(vcreate_u64(static_cast<uint64_t>(two_words(rows, lane, offset))),
+                                            vcreate_u64(static_cast<uint64_t>(two_words(rows, lane + 2, offset)))));
 }
-template <bool kFull>
 INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {
-  return {four_words<kFull>(rows, 0, offset), four_words<kFull>(rows, 4, offset)};
+  return {four_words(rows, 0, offset), four_words(rows, 4, offset)};
 }
 // The byte at `offset` of each row.
-template <bool kFull>
 INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
-  const uint16x8_t wide = vmovl_u8(vcreate_u8(static_cast<uint64_t>(eight_bytes<kFull>(rows, 0, offset))));
+  const uint16x8_t wide = vmovl_u8(vcreate_u8(static_cast<uint64_t>(eight_bytes(rows, 0, offset))));
   return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide))), vreinterpretq_s32_u32(vmovl_high_u16(wide))};
 }
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
-template <bool kFull>
 INFERNODE_INLINE void load_words(const RowGroup& rows, size_t offset, Ints (&words)[4]) {
   int32x4_t r[2][4];
 #pragma GCC unroll 8
   for (size_t i = 0; i < 8; i++)
-    r[i / 4][i % 4] = vreinterpretq_s32_s8(vld1q_s8(reinterpret_cast<const int8_t*>(rows.at<kFull>(i) + offset)));
+    r[i / 4][i % 4] = vreinterpretq_s32_s8(vld1q_s8(reinterpret_cast<const int8_t*>(rows.at(i) + offset)));
   transpose(r[0]);
   transpose(r[1]);
 #pragma GCC unroll 4
