@@ -9,7 +9,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { installPeer } from './install.mjs'
+import { installPeers } from './install.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const families = [
@@ -34,7 +34,7 @@ const families = [
 
 if (process.argv[2] === '--one') await compare(...process.argv.slice(3))
 else {
-  installPeer()
+  installPeers()
   const goldens = process.argv[2] ?? join(here, '../../../shared/goldens')
   const rows = families.filter((name) => existsSync(join(goldens, name))).map((name) => checkFamily(goldens, name))
   console.table(rows)

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { installPeer } from './install.mjs'
+import { installPeers } from './install.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const models = process.env.INFERNODE_TEST_MODELS ?? join(root, '../shared/models')
@@ -25,7 +25,7 @@ const text = `Once upon a time there was a poor woodcutter who lived with his wi
 forest. They had little to eat, and when a great famine came into the land he could no longer find their daily bread. One evening,
 as he lay in bed and thought about it, he sighed and said to his wife: what is to become of us?`
 
-installPeer()
+installPeers()
 const { getLlama, LlamaLogLevel } = await import('node-llama-cpp')
 const { Model, quantize } = await import('../../dist/index.js')
 const { targetTypes } = await import('../../dist/convert.js')

@@ -1,4 +1,4 @@
-/** Gets node-llama-cpp where it is not installed yet, and copies of it that see one of its CPU builds only. */
+/** Gets what infernode is compared with where it is not installed yet, and copies of node-llama-cpp that see one of its CPU builds only. */
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -7,16 +7,19 @@ import { fileURLToPath } from 'node:url'
 const here = dirname(fileURLToPath(import.meta.url))
 const modules = join(here, 'node_modules')
 
-/** node-llama-cpp and its prebuilt binary for this CPU. Scripts are off, so that nothing is compiled or downloaded besides. */
-export function installPeer() {
-  if (existsSync(join(modules, 'node-llama-cpp'))) return
-  process.stderr.write('installing node-llama-cpp into bench/peers\n')
-  const version = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8')).dependencies['node-llama-cpp']
+/**
+ * What package.json names, with node-llama-cpp's prebuilt binary for this CPU. Scripts are off, so that nothing is compiled or
+ * downloaded besides: onnxruntime-node brings its CPU binaries along, and its script fetches those for CUDA.
+ */
+export function installPeers() {
+  const { dependencies } = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8'))
+  if (Object.keys(dependencies).every((name) => existsSync(join(modules, name)))) return
+  process.stderr.write(`installing ${Object.keys(dependencies).join(', ')} into bench/peers\n`)
   const platform = { linux: 'linux', darwin: 'mac', win32: 'win' }[process.platform]
   const binary = `@node-llama-cpp/${platform}-${process.arch}${platform === 'mac' && process.arch === 'arm64' ? '-metal' : ''}`
   // --omit=optional leaves out its CUDA and Vulkan builds, hundreds of megabytes that a CPU comparison does not use.
   const how = ['--no-save', '--no-package-lock', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund']
-  execFileSync('npm', ['install', ...how, `${binary}@${version}`], {
+  execFileSync('npm', ['install', ...how, `${binary}@${dependencies['node-llama-cpp']}`], {
     cwd: here,
     stdio: ['ignore', 2, 2],
     shell: platform === 'win',

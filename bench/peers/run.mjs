@@ -5,8 +5,6 @@
  * --rows takes rows' names or parts of them (`--rows 'q8_0 prompt,load'`); without it everything but long contexts runs. A run keeps its rows
  * in bench/results/peers.json, where later runs of other rows join them: --table prints all that is there and measures nothing.
  */
-import { execFileSync, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -15,9 +13,10 @@ import { parseArgs } from 'node:util'
 import { runtime } from '../../dist/index.js'
 import { besideSpinners } from '../spinners.mjs'
 import { forgetSyntheticModel, syntheticModel } from '../synthetic.mjs'
-import { installPeer, peerModule } from './install.mjs'
+import { installPeers, peerModule } from './install.mjs'
 import { sessions, shape } from './rows.mjs'
 import { peerTable } from './table.mjs'
+import { ask, commit, launch, median, round, spread } from './turns.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const resultsPath = join(here, '../results/peers.json')
@@ -56,7 +55,7 @@ async function measureAll() {
   // Threads that wait for each other by spinning suffer most from other programs: such numbers compare scheduling, not kernels.
   const [load] = loadavg()
   if (load > 0.5) log(`WARNING: this machine is busy (load ${load.toFixed(1)}); what follows is no fair comparison.`)
-  installPeer()
+  installPeers()
   const { cpuModel, packageVersion } = await runtime()
   const about = { date: new Date().toISOString(), commit: commit(), version: packageVersion, cpu: cpuModel, threads, repeat, load }
   for (const session of asked) {
@@ -76,7 +75,7 @@ async function measured(session, path) {
   for (const row of fresh) results.push(await (row.start ? starts(row, options) : memory(row, options)))
   if (fresh.length === rows.length) return results
 
-  const sides = [launch('infernode'), launch('node-llama-cpp', peerCpu)]
+  const sides = [launch('infernode'), launch('node-llama-cpp', peerCpu && { INFERNODE_PEER_CPU: peerCpu })]
   for (const side of sides) log(`  ${side.name}: ${JSON.stringify((await ask(side, 'load', options)).about)}`)
   const runs = rows.map(() => sides.map(() => []))
   const limits = []
@@ -178,24 +177,6 @@ function summary({ name, unit = 'tokens/s', ratio, share, most, least }, ours, p
   }
 }
 
-function launch(name, peerCpu) {
-  const env = { ...process.env, ...(peerCpu && { INFERNODE_PEER_CPU: peerCpu }) }
-  return { name, process: fork(join(here, `side-${name}.mjs`), { stdio: ['ignore', 2, 2, 'ipc'], env }) }
-}
-
-async function ask(side, what, message = {}) {
-  side.process.send({ ...message, ask: what })
-  const answered = new AbortController()
-  const { signal } = answered
-  const answer = await Promise.race([
-    once(side.process, 'message', { signal }).then(([value]) => value),
-    once(side.process, 'exit', { signal }).then(([code]) => ({ error: `exited with ${code}` })),
-  ])
-  answered.abort() // takes the other listener away
-  if (answer.error) throw new Error(`${side.name}: ${answer.error}`)
-  return answer
-}
-
 /** Other ids in every turn, so that no side profits from a cache of prefixes; the same ids for both sides. */
 function randomIds(count, turn) {
   let x = 12345 + 7919 * turn + count
@@ -214,23 +195,4 @@ function keep(rows) {
   const ordered = sessions.flatMap((session) => session.rows.flatMap(({ name }) => byName.get(name) ?? []))
   mkdirSync(dirname(resultsPath), { recursive: true })
   writeFileSync(resultsPath, `${JSON.stringify({ rows: ordered }, null, 2)}\n`)
-}
-
-function commit() {
-  try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: here, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
-  } catch {
-    return undefined
-  }
-}
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-}
-function spread(values) {
-  return [round(Math.min(...values)), round(Math.max(...values))]
-}
-function round(value) {
-  return Number(value.toPrecision(4))
 }
