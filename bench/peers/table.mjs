@@ -1,7 +1,7 @@
-/** The rows that bench/peers/run.mjs keeps, as a Markdown table that is also easy to read in a terminal. */
+/** The rows that bench/peers/run.mjs and kernels.mjs keep, as a Markdown table that is also easy to read in a terminal. */
 
-export function peerTable(rows) {
-  const cells = [['what', 'unit', 'infernode', 'node-llama-cpp', 'ratio', 'at least', 'moonshot', "of this machine's limit", 'at least', 'moonshot']]
+export function peerTable(rows, peer = 'node-llama-cpp') {
+  const cells = [['what', 'unit', 'infernode', peer, 'ratio', 'at least', 'moonshot', "of this machine's limit", 'at least', 'moonshot']]
   for (const { name, unit, ours, peer, ratio, shareOfLimit, limit, targets } of rows)
     cells.push([
       ...[name, unit, number(ours), number(peer)],
