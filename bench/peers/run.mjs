@@ -57,7 +57,7 @@ async function measureAll() {
   if (load > 0.5) log(`WARNING: this machine is busy (load ${load.toFixed(1)}); what follows is no fair comparison.`)
   installPeers()
   const { cpuModel, packageVersion } = await runtime()
-  const about = { date: new Date().toISOString(), commit: commit(), version: packageVersion, cpu: cpuModel, threads, repeat, load }
+  const about = { date: new Date().toISOString(), commit: commit(), version: packageVersion, peerVersion: peerVersion(), cpu: cpuModel, threads, repeat, load }
   for (const session of asked) {
     const path = await syntheticModel(session.type, shape)
     log(`${session.rows.map(({ name }) => name).join('; ')}`)
@@ -183,6 +183,10 @@ function randomIds(count, turn) {
   return Array.from({ length: count }, (_, i) =>
     i === 0 ? 1 : 300 + ((x = (Math.imul(x, 1103515245) + 12345) >>> 1) % (shape.vocabSize - 300)),
   )
+}
+
+function peerVersion() {
+  return JSON.parse(readFileSync(join(here, 'node_modules/node-llama-cpp/package.json'), 'utf8')).version
 }
 
 function keptRows() {

@@ -22,6 +22,6 @@ export function origin({ threads, repeat, cpu, commit, date }) {
 
 export const number = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(1))
 export const times = (value) => `${value.toFixed(value < 10 ? 2 : 1)} ×`
-const percent = (value) => `${(100 * value).toFixed(0)} %`
+export const percent = (value) => `${(100 * value).toFixed(0)} %`
 // A target that nobody set is null in JSON.
 const pair = (values, format) => [0, 1].map((i) => (values?.[i] == null ? '' : format(values[i])))
