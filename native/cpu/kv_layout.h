@@ -3,8 +3,9 @@
 // A page holds kPagePositions (64) positions. Per layer slot it holds, for each KV head in turn, a K part and then a V part:
 //   K  [head_dim, 64]   positions are the fast axis: 64 scores are computed side by side, head_dim ascending
 //   V  [64, head_dim]   outputs are computed side by side, positions ascending
-// in the cache's element type. q8_0 stores int8 in these shapes, followed by f16 scales of one position's blocks of 32 along
-// head_dim (the last block may be shorter): K scales [blocks, 64], V scales [64, blocks].
+// in the cache's element type. q8_0 stores bytes, four of head_dim together in K ([head_dim / 4, 64, 4], the last four filled up
+// with anything, each with the variant's kKeyOffset added), followed by f16 scales of one position's blocks of 32 along head_dim
+// (the last block may be shorter): [blocks, 64] in both parts.
 // Every part is a multiple of 64 bytes, so parts of a 64-byte aligned page are aligned too.
 // Included by files that are compiled once per ISA: only static functions, so that no symbol of one variant serves another.
 #pragma once
@@ -26,7 +27,8 @@ static constexpr size_t kv_scale_blocks(TensorType type, size_t head_dim) {
 
 // Bytes of one KV head's values in a page, without scales: the scales' offset in the part.
 static constexpr size_t kv_value_bytes(TensorType type, size_t head_dim) {
-  return kPagePositions * head_dim * kv_element_bytes(type);
+  const size_t stored = type == TensorType::kQ8_0 ? (head_dim + 3) / 4 * 4 : head_dim;
+  return kPagePositions * stored * kv_element_bytes(type);
 }
 
 // Bytes of one KV head's K part of a page; the V part has the same size.

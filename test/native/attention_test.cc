@@ -45,6 +45,25 @@ std::vector<double> kept(TensorType type, const float* x, size_t n) {
   return out;
 }
 
+// What attention multiplies keys with, in f32: a row of one head's queries, scaled. Against q8_0 keys it is quantized as they
+// are, but with f32 scales.
+std::vector<double> as_multiplied(TensorType type, const float* x, size_t n, float scale) {
+  const float log2_e = 1.44269504f;
+  std::vector<double> out(n);
+  for (size_t begin = 0; begin < n; begin += 32) {
+    const size_t end = std::min(n, begin + 32);
+    float largest = 0;
+    for (size_t i = begin; i < end; i++) largest = std::max(largest, std::abs(x[i] * (scale * log2_e)));
+    const float unit = largest / 127, inverse = 1 / unit;
+    for (size_t i = begin; i < end; i++) {
+      const float scaled = x[i] * (scale * log2_e);
+      out[i] = type == TensorType::kQ8_0 ? std::nearbyint(scaled * inverse) * unit : scaled;
+      out[i] *= std::log(2.0);
+    }
+  }
+  return out;
+}
+
 struct Config {
   TensorType type;
   size_t kv_heads, group, head_dim;
@@ -162,7 +181,7 @@ Matrix attend_in_chunks(const KernelTable& kernels, const Config& c, Tokens& tok
 // The largest error of `out` against float64 over what the cache keeps, at the given positions.
 double error_of(const Config& c, Tokens& tokens, Matrix& out, const std::vector<size_t>& positions) {
   double worst = 0;
-  const double scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
+  const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
   for (size_t head : {size_t{0}, c.heads() - 1}) {
     const size_t kv = head / c.group, E = c.head_dim;
     std::vector<std::vector<double>> keys, values;
@@ -173,11 +192,12 @@ double error_of(const Config& c, Tokens& tokens, Matrix& out, const std::vector<
     for (size_t position : positions) {
       const size_t first = c.window > 0 && position + 1 > c.window ? position + 1 - c.window : 0;
       std::vector<double> weights, expected(E);
+      const std::vector<double> query = as_multiplied(c.type, tokens.q.f32(position) + head * E, E, scale);
       double sum = 0;
       for (size_t p = first; p <= position; p++) {
         double score = 0;
-        for (size_t e = 0; e < E; e++) score += double{tokens.q.f32(position)[head * E + e]} * keys[p][e];
-        weights.push_back(std::exp(score * scale));
+        for (size_t e = 0; e < E; e++) score += query[e] * keys[p][e];
+        weights.push_back(std::exp(score));
         sum += weights.back();
       }
       for (size_t p = first; p <= position; p++)

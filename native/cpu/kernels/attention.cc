@@ -6,6 +6,7 @@
 // the shared workspace, and the second phase merges them in the same order with the same arithmetic.
 #include "cpu/kernels/attention_tile.h"
 #include "cpu/kernels/kernels_of_isa.h"
+#include "cpu/kernels/quantize.h"
 #include "cpu/kv_layout.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -109,9 +110,12 @@ INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Sh
 
 // ---- from run-time types and counts to a tile
 
+using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax&, float*,
+                        size_t, Ahead&, float);
+
 template <size_t R>
 void attend(TensorType type, const std::byte* keys, const std::byte* values, size_t head_dim, const float* q,
-            const Visible* visible, Softmax* rows, float* out, size_t out_stride, Ahead& ahead, float softcap) {
+            const Visible* visible, Softmax& rows, float* out, size_t out_stride, Ahead& ahead, float softcap) {
   const auto attend_to = [&](const auto& page) { attend_page<R>(page, q, visible, rows, out, out_stride, ahead, softcap); };
   switch (type) {
     case TensorType::kF32: return attend_to(Page<float>(keys, values, head_dim));
@@ -121,36 +125,52 @@ void attend(TensorType type, const std::byte* keys, const std::byte* values, siz
   }
 }
 
-using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax*, float*,
-                        size_t, Ahead&, float);
-constexpr Attend kAttend[] = {nullptr, attend<1>, attend<2>, attend<3>, attend<4>, attend<5>, attend<6>};
-static_assert(kTileRows < sizeof(kAttend) / sizeof(kAttend[0]));
+// Tiles are compiled for these numbers of rows; one with fewer is filled up with queries of zeros.
+struct TileOfRows {
+  size_t rows;
+  Attend attend;
+};
+constexpr TileOfRows kTiles[] = {
+    {1, attend<1>},
+    {2, attend<2>},
+    {4, attend<4>},
+    {smaller(6, kTileRows), attend<smaller(6, kTileRows)>},
+    {smaller(8, kTileRows), attend<smaller(8, kTileRows)>},
+    {kTileRows, attend<kTileRows>},
+};
+
+// Rows [begin, begin + n) of an item. All tiles before the last are full.
+struct Tile {
+  size_t index, begin, n;
+  const TileOfRows* kind;
+
+  Tile(size_t index, size_t n_rows)
+      : index(index), begin(index * kTileRows), n(smaller(kTileRows, n_rows - begin)), kind(kTiles) {
+    while (kind->rows < n) kind++;
+  }
+  static size_t count(size_t n_rows) { return (n_rows + kTileRows - 1) / kTileRows; }
+};
 
 // ---- an item
 
 // A thread's scratch: queries, partial and total results of a block of rows.
 struct Scratch {
   float *q, *part_out, *total_out;
-  Softmax *part, *total;
+  Softmax *part, *total;  // of each tile
 
   Scratch(const Shape& shape, std::byte* data) {
-    const size_t rows = shape.block_rows(), outs = rows * shape.padded_dim;
-    q = reinterpret_cast<float*>(data);
-    part_out = q + outs;
+    const size_t tiles = Tile::count(shape.block_rows()), outs = tiles * kTileRows * shape.padded_dim;
+    part = reinterpret_cast<Softmax*>(data);
+    total = part + tiles;
+    part_out = reinterpret_cast<float*>(total + tiles);
     total_out = part_out + outs;
-    part = reinterpret_cast<Softmax*>(total_out + outs);
-    total = part + rows;
+    q = total_out + outs;
   }
-  static size_t bytes(const Shape& shape) {
-    return shape.block_rows() * (3 * shape.padded_dim * sizeof(float) + 2 * sizeof(Softmax));
+  static size_t bytes(const Shape& shape, TensorType type) {
+    const size_t tiles = Tile::count(shape.block_rows());
+    const size_t words = tiles * kTileRows * (2 * shape.padded_dim + query_words(type, shape.head_dim));
+    return tiles * 2 * sizeof(Softmax) + words * sizeof(float);
   }
-};
-
-// Rows are dealt to tiles evenly: 8 rows are 4 + 4, not 6 + 2.
-struct Tiles {
-  size_t n_rows, n;
-  explicit Tiles(size_t rows) : n_rows(rows), n((rows + kTileRows - 1) / kTileRows) {}
-  size_t begin(size_t tile) const { return tile * n_rows / n; }
 };
 
 // A block of queries of one sequence against the spans [first_span, end_span) of one KV head.
@@ -165,16 +185,63 @@ struct Item {
   size_t n_rows() const { return (end_query - first_query) * shape.group; }
   size_t query(size_t row) const { return first_query + row / shape.group; }
   size_t head(size_t row) const { return kv_head * shape.group + row % shape.group; }
+  size_t position(size_t row) const { return sequence.start + query(row); }
+  bool sees(size_t row, size_t begin, size_t end) const {
+    return position(row) >= begin && shape.first_visible(position(row)) < end;
+  }
+  float* tile_queries(const Scratch& scratch, const Tile& tile) const {
+    return scratch.q + tile.begin * query_words(batch.cache.type, shape.head_dim);
+  }
 
-  // q · scale as [E, rows of the tile] for each tile in turn: the order in which a tile reads it.
-  void read_queries(float* q, Tiles tiles) const {
-    for (size_t tile = 0; tile < tiles.n; tile++) {
-      const size_t begin = tiles.begin(tile), n = tiles.begin(tile + 1) - begin;
-      float* out = q + begin * shape.head_dim;
-      for (size_t r = 0; r < n; r++) {
-        const float* x = f32_row(op.q, sequence.first_row + query(begin + r)) + head(begin + r) * shape.head_dim;
-        for (size_t e = 0; e < shape.head_dim; e++) out[e * n + r] = x[e] * op.scale;
+  void read_queries(const Scratch& scratch) const {
+    for (size_t t = 0; t < Tile::count(n_rows()); t++) {
+      const Tile tile(t, n_rows());
+      float* q = tile_queries(scratch, tile);
+      for (size_t r = 0; r < tile.kind->rows; r++) {
+        if (batch.cache.type == TensorType::kQ8_0)
+          read_query_bytes(tile, r, reinterpret_cast<int32_t*>(q));
+        else
+          read_query(tile, r, q);
       }
+    }
+  }
+  const float* query_values(size_t row) const {
+    return f32_row(op.q, sequence.first_row + query(row)) + head(row) * shape.head_dim;
+  }
+  // The units of weigh_page.
+  float query_scale() const { return op.scale * kLog2E; }
+
+  void read_query(const Tile& tile, size_t r, float* q) const {
+    const size_t stride = tile.kind->rows;
+    if (r >= tile.n) {
+      for (size_t e = 0; e < shape.head_dim; e++) q[e * stride + r] = 0;
+      return;
+    }
+    const float *x = query_values(tile.begin + r), scale = query_scale();
+    for (size_t e = 0; e < shape.head_dim; e++) q[e * stride + r] = x[e] * scale;
+  }
+  void read_query_bytes(const Tile& tile, size_t r, int32_t* q) const {
+    const size_t stride = tile.kind->rows, quads = quads_of(shape.head_dim), blocks = (shape.head_dim + 31) / 32;
+    float* scales = reinterpret_cast<float*>(q + quads * stride);
+    int32_t* offsets = q + (quads + blocks) * stride;
+    const F32 scale = F32::all(query_scale());
+    for (size_t block = 0; block < blocks; block++) {
+      float x[32] = {};
+      int8_t bytes[32];
+      const size_t width = smaller(32, shape.head_dim - block * 32);
+      if (r < tile.n)
+        for (size_t e = 0; e < width; e += F32::lanes)
+          store(x + e, load(query_values(tile.begin + r) + block * 32 + e, width - e) * scale);
+      const float of_block = block_scale(x, 32), inverse = inverse_scale(of_block);
+      I32 total = I32::zero();
+      for (size_t e = 0; e < 32; e += F32::lanes) {
+        const I32 values = quantized(x + e, F32::lanes, inverse);
+        store(bytes + e, values);
+        total = total + values;
+      }
+      for (size_t i = 0; i * 4 < width; i++) __builtin_memcpy(q + (block * 8 + i) * stride + r, bytes + i * 4, 4);
+      scales[block * stride + r] = of_block;
+      offsets[block * stride + r] = -kKeyOffset * sum(total);
     }
   }
 
@@ -186,78 +253,103 @@ struct Item {
            k_offset(cache.type, shape.head_dim, kv_head);
   }
 
-  void attend_to_page(size_t page, size_t last_page, const Scratch& scratch, Tiles tiles) const {
+  void attend_to_page(size_t page, size_t last_page, const Scratch& scratch) const {
     const TensorType type = batch.cache.type;
     const size_t part_bytes = kv_part_bytes(type, shape.head_dim);
     const std::byte *keys = part_of_page(page), *values = keys + part_bytes;
     Ahead ahead = {nullptr, nullptr};
     if (page < last_page) ahead = {part_of_page(page + 1), part_of_page(page + 1) + 2 * part_bytes};
-    const size_t page_begin = page * kPagePositions, page_end = page_begin + kPagePositions;
-    for (size_t tile = 0; tile < tiles.n; tile++) {
-      const size_t begin = tiles.begin(tile), n = tiles.begin(tile + 1) - begin;
-      Visible visible[kTileRows];
-      bool any = false;
-      for (size_t r = 0; r < n; r++) {
-        const size_t position = sequence.start + query(begin + r);
-        const size_t from = larger(shape.first_visible(position), page_begin), to = smaller(position + 1, page_end);
-        visible[r] = from < to ? Visible{from - page_begin, to - page_begin} : Visible{0, 0};
-        any = any || from < to;
+    const size_t begin = page * kPagePositions, end = begin + kPagePositions;
+    for (size_t t = 0; t < Tile::count(n_rows()); t++) {
+      const Tile tile(t, n_rows());
+      const size_t first = position(tile.begin), last = position(tile.begin + tile.n - 1);
+      if (last < begin || shape.first_visible(first) >= end) continue;
+      Visible visible[kTileRows] = {};
+      const bool partly = first + 1 < end || shape.first_visible(last) > begin;
+      for (size_t r = 0; partly && r < tile.n; r++) {
+        const size_t at = position(tile.begin + r);
+        const size_t from = larger(shape.first_visible(at), begin), to = smaller(at + 1, end);
+        if (from < to) visible[r] = {from - begin, to - begin};
       }
-      if (any)
-        kAttend[n](type, keys, values, shape.head_dim, scratch.q + begin * shape.head_dim, visible, scratch.part + begin,
-                   scratch.part_out + begin * shape.padded_dim, shape.padded_dim, ahead, op.softcap);
+      tile.kind->attend(type, keys, values, shape.head_dim, tile_queries(scratch, tile), partly ? visible : nullptr,
+                        scratch.part[t], scratch.part_out + tile.begin * shape.padded_dim, shape.padded_dim, ahead,
+                        op.softcap * kLog2E);
     }
   }
 
   void attend_to_spans(size_t first_span, size_t end_span, const Scratch& scratch) const {
-    const size_t rows = n_rows();
-    const Tiles tiles(rows);
-    read_queries(scratch.q, tiles);
-    for (size_t r = 0; r < rows; r++) scratch.total[r] = {0, 0, true};
+    const size_t tiles = Tile::count(n_rows()), out_bytes = tiles * kTileRows * shape.padded_dim * sizeof(float);
+    read_queries(scratch);
+    for (size_t t = 0; t < tiles; t++) scratch.total[t].clear();
+    __builtin_memset(scratch.total_out, 0, out_bytes);
     const size_t first_position = shape.first_visible(sequence.start + first_query),
                  last_position = sequence.start + end_query - 1;
     for (size_t span = first_span; span < end_span; span++) {
       const size_t begin = larger(span * kSpanPositions, first_position);
       const size_t end = smaller((span + 1) * kSpanPositions, last_position + 1);
       if (begin >= end) continue;
-      for (size_t r = 0; r < rows; r++) scratch.part[r] = {0, 0, true};
+      for (size_t t = 0; t < tiles; t++) scratch.part[t].clear();
+      __builtin_memset(scratch.part_out, 0, out_bytes);
       for (size_t page = begin / kPagePositions; page <= (end - 1) / kPagePositions; page++)
-        attend_to_page(page, last_position / kPagePositions, scratch, tiles);
-      for (size_t r = 0; r < rows; r++) {
-        if (scratch.part[r].empty) continue;
-        const float* out = scratch.part_out + r * shape.padded_dim;
-        if (share.split)
-          keep_part(r, span, scratch.part[r], out);
-        else
-          merge_part(scratch.total[r], scratch.total_out + r * shape.padded_dim, scratch.part[r], out, shape.head_dim);
-      }
+        attend_to_page(page, last_position / kPagePositions, scratch);
+      if (share.split)
+        keep_span(span, scratch);
+      else
+        merge_span(span, scratch);
     }
     if (share.split) return;
-    for (size_t r = 0; r < rows; r++) finish(r, scratch.total[r], scratch.total_out + r * shape.padded_dim);
+    for (size_t row = 0; row < n_rows(); row++)
+      finish(row, scratch.total[row / kTileRows].sum[row % kTileRows], scratch.total_out + row * shape.padded_dim);
   }
 
-  void keep_part(size_t row, size_t span, const Softmax& part, const float* out) const {
-    float* kept = part_of(shape, batch, share, query(row), head(row), span);
-    kept[0] = part.max;
-    kept[1] = part.sum;
-    for (size_t e = 0; e < shape.head_dim; e += F32::lanes) store(kept + kPartHeader + e, load(out + e), shape.padded_dim - e);
-  }
+  bool sees_span(size_t row, size_t span) const { return sees(row, span * kSpanPositions, (span + 1) * kSpanPositions); }
 
-  // Merges what keep_part left of one row.
-  void merge_row(size_t row, float* total_out) const {
-    const size_t position = sequence.start + query(row);
-    Softmax total = {0, 0, true};
-    for (size_t span = shape.first_visible(position) / kSpanPositions; span <= position / kSpanPositions; span++) {
-      const float* kept = part_of(shape, batch, share, query(row), head(row), span);
-      merge_part(total, total_out, {kept[0], kept[1], false}, kept + kPartHeader, shape.head_dim);
+  void keep_span(size_t span, const Scratch& scratch) const {
+    for (size_t row = 0; row < n_rows(); row++) {
+      if (!sees_span(row, span)) continue;
+      float* kept = part_of(shape, batch, share, query(row), head(row), span);
+      kept[0] = scratch.part[row / kTileRows].max[row % kTileRows];
+      kept[1] = scratch.part[row / kTileRows].sum[row % kTileRows];
+      __builtin_memcpy(kept + kPartHeader, scratch.part_out + row * shape.padded_dim, shape.padded_dim * sizeof(float));
     }
-    finish(row, total, total_out);
   }
 
-  void finish(size_t row, const Softmax& total, const float* total_out) const {
+  void merge_span(size_t span, const Scratch& scratch) const {
+    for (size_t t = 0; t < Tile::count(n_rows()); t++) {
+      const Tile tile(t, n_rows());
+      Softmax &total = scratch.total[t], &part = scratch.part[t];
+      alignas(64) float old[kRowSlots], added[kRowSlots];
+      for (size_t i = 0; i < kRowSlots; i += F32::lanes) {
+        F32 max = load(total.max + i), sum = load(total.sum + i);
+        const Factors factors = merge_softmax(max, sum, load(part.max + i), load(part.sum + i));
+        store(total.max + i, max);
+        store(total.sum + i, sum);
+        store(old + i, factors.old);
+        store(added + i, factors.added);
+      }
+      for (size_t r = 0; r < tile.n; r++) {
+        const size_t row = tile.begin + r, at = row * shape.padded_dim;
+        if (sees_span(row, span)) merge_values(scratch.total_out + at, scratch.part_out + at, old[r], added[r], shape.head_dim);
+      }
+    }
+  }
+
+  // Merges what keep_span left of one row.
+  void merge_row(size_t row, float* total_out) const {
+    const size_t last = position(row);
+    F32 max = F32::all(kNoScore), sum = F32::zero();
+    __builtin_memset(total_out, 0, shape.padded_dim * sizeof(float));
+    for (size_t span = shape.first_visible(last) / kSpanPositions; span <= last / kSpanPositions; span++) {
+      const float* kept = part_of(shape, batch, share, query(row), head(row), span);
+      const Factors factors = merge_softmax(max, sum, F32::all(kept[0]), F32::all(kept[1]));
+      merge_values(total_out, kept + kPartHeader, first_lane(factors.old), first_lane(factors.added), shape.head_dim);
+    }
+    finish(row, first_lane(sum), total_out);
+  }
+
+  void finish(size_t row, float sum, const float* total_out) const {
     float* out = f32_row(op.out, sequence.first_row + query(row)) + head(row) * shape.head_dim;
-    const F32 sum = F32::all(total.sum);
-    for (size_t e = 0, n = shape.head_dim; e < n; e += F32::lanes) store(out + e, load(total_out + e, n - e) / sum, n - e);
+    for (size_t e = 0, n = shape.head_dim; e < n; e += F32::lanes) store(out + e, load(total_out + e) / F32::all(sum), n - e);
   }
 };
 
@@ -269,7 +361,7 @@ size_t block_in_turn(size_t index, size_t n_blocks) { return index % 2 == 0 ? in
 
 size_t items(const Op& op, const Batch& batch) { return totals_of(op, batch).items; }
 
-size_t scratch_bytes(const Op& op, const Batch& batch) { return Scratch::bytes(Shape(op, batch)); }
+size_t scratch_bytes(const Op& op, const Batch& batch) { return Scratch::bytes(Shape(op, batch), batch.cache.type); }
 
 size_t shared_bytes(const Op& op, const Batch& batch) { return totals_of(op, batch).workspace_floats * sizeof(float); }
 

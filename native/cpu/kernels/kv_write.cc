@@ -1,4 +1,5 @@
 // Stores a step's keys and values in the pages of the KV cache, in the layout of cpu/kv_layout.h.
+#include "byte_dots.h"
 #include "cpu/kernels/kernels_of_isa.h"
 #include "cpu/kernels/quantize.h"
 #include "cpu/kernels/rows.h"
@@ -64,22 +65,22 @@ void quantize_q8_0(const float* x, size_t n, int8_t* out, F16* scale) {
 }
 
 void write_keys_q8_0(const Block& block, int8_t* keys, F16* scales) {
-  int8_t piece[32];
+  int8_t piece[32] = {};
   for (size_t i = 0; i < block.n; i++)
     for (size_t e = 0; e < block.head_dim; e += 32) {
       const size_t width = smaller(32, block.head_dim - e), position = block.first + i;
       quantize_q8_0(block.rows + i * block.stride + e, width, piece, scales + e / 32 * kPagePositions + position);
-      for (size_t j = 0; j < width; j++) keys[(e + j) * kPagePositions + position] = piece[j];
+      for (size_t j = 0; j < 32; j++) piece[j] = static_cast<int8_t>(piece[j] + kKeyOffset);
+      for (size_t j = 0; j < width; j += 4) __builtin_memcpy(keys + (e + j) * kPagePositions + position * 4, piece + j, 4);
     }
 }
 
 void write_values_q8_0(const Block& block, int8_t* values, F16* scales) {
-  const size_t blocks = kv_scale_blocks(TensorType::kQ8_0, block.head_dim);
   for (size_t i = 0; i < block.n; i++)
     for (size_t e = 0; e < block.head_dim; e += 32) {
       const size_t position = block.first + i;
       quantize_q8_0(block.rows + i * block.stride + e, smaller(32, block.head_dim - e), values + position * block.head_dim + e,
-                    scales + position * blocks + e / 32);
+                    scales + e / 32 * kPagePositions + position);
     }
 }
 

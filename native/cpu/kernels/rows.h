@@ -11,8 +11,8 @@ INFERNODE_INLINE float* f32_row(const Rows& rows, size_t row) {
   return reinterpret_cast<float*>(rows.data + row * rows.stride);
 }
 
-INFERNODE_INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-INFERNODE_INLINE size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+INFERNODE_INLINE constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+INFERNODE_INLINE constexpr size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 INFERNODE_INLINE size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // Columns that an item of an elementwise op takes of a row: a multiple of every block, and one decoded token still makes
