@@ -7,6 +7,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -38,9 +42,13 @@ uint64_t saved_state() {
 }
 
 // An instruction that the CPU has is of no use while the registers that it needs are not saved.
-enum class State { kSse, kAvx, kAvx512 };
-constexpr uint64_t kAvxState = 0x06;     // xmm, the upper halves of ymm
-constexpr uint64_t kAvx512State = 0xe6;  // and masks, the upper halves of zmm, zmm16 to zmm31
+enum class State { kSse, kAvx, kAvx512, kTiles };
+constexpr uint64_t kSavedState[] = {
+    0x00,
+    0x06,     // xmm, the upper halves of ymm
+    0xe6,     // and masks, the upper halves of zmm, zmm16 to zmm31
+    0x60000,  // the tiles' configuration and data
+};
 
 struct Bit {
   const char* name;
@@ -67,16 +75,31 @@ constexpr Bit kBits[] = {
     {"avx512vnni", 7, 0, &Registers::ecx, 11, State::kAvx512},
     {"avx512fp16", 7, 0, &Registers::edx, 23, State::kAvx512},
     {"avx512bf16", 7, 1, &Registers::eax, 5, State::kAvx512},
+    {"amx-tile", 7, 0, &Registers::edx, 24, State::kTiles},
+    {"amx-int8", 7, 0, &Registers::edx, 25, State::kTiles},
+    {"amx-bf16", 7, 0, &Registers::edx, 22, State::kTiles},
 };
+
+// Tiles are 8 KB more to save per thread, so Linux wants a process to ask for them, once and for all its threads (kernel
+// documentation, arch/x86/xstate). It refuses where an alternate signal stack is too small to hold them.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+#else
+  return false;
+#endif
+}
 
 std::vector<std::string> detect_names() {
   const bool has_xgetbv = cpuid(1).ecx >> 27 & 1;
   const uint64_t saved = has_xgetbv ? saved_state() : 0;
   std::vector<std::string> names;
   for (const Bit& bit : kBits) {
-    const uint64_t needed = bit.state == State::kAvx512 ? kAvx512State : bit.state == State::kAvx ? kAvxState : 0;
-    if ((saved & needed) != needed) continue;
-    if (cpuid(bit.leaf, bit.subleaf).*bit.where >> bit.bit & 1) names.push_back(bit.name);
+    const uint64_t needed = kSavedState[static_cast<size_t>(bit.state)];
+    if ((saved & needed) != needed || !(cpuid(bit.leaf, bit.subleaf).*bit.where >> bit.bit & 1)) continue;
+    if (bit.state != State::kTiles || may_use_tiles()) names.push_back(bit.name);
   }
   return names;
 }

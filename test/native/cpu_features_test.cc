@@ -59,6 +59,15 @@ TEST_CASE("a forced variant that the CPU cannot run is refused with what is miss
   CHECK(kernels.error().details == std::vector<std::string>{"avx2", "fma"});
 }
 
+TEST_CASE("tiles are used where the system permits them, and AVX-512 where it does not") {
+  std::vector<std::string> names = {"avx2", "fma", "f16c", "avxvnni", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512bf16"};
+  const auto best = [&] { return std::string((*choose_kernels(CpuFeatures(names), ""))->isa); };
+  if (all_isas().front() != "amx") return;  // a build of fewer variants
+  CHECK(best() == "avx512_bf16");
+  names.insert(names.end(), {"amx-tile", "amx-int8"});
+  CHECK(best() == "amx");
+}
+
 TEST_CASE("the compiler's own test of this CPU agrees") {
   const CpuFeatures cpu = CpuFeatures::detect();
   CHECK(cpu.has("avx2") == static_cast<bool>(__builtin_cpu_supports("avx2")));

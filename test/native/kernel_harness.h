@@ -33,17 +33,26 @@ using cpu::Range;
 using cpu::Rows;
 using cpu::Weight;
 
+// This machine's, and what main.cc emulates of the rest.
+inline cpu::CpuFeatures& features() {
+  static cpu::CpuFeatures found = cpu::CpuFeatures::detect();
+  return found;
+}
+
+// Called before kernels run, if set.
+inline void (*before_kernels)() = nullptr;
+
 // The tables of the variants that this machine can run; the scalar one comes last.
 inline const std::vector<const KernelTable*>& variants() {
   static const std::vector<const KernelTable*> tables = [] {
-    const auto cpu = cpu::CpuFeatures::detect();
     std::vector<const KernelTable*> found;
 #define ISA(name, needs) \
-  if (cpu.has(needs)) found.push_back(&cpu::name::kernels);
+  if (features().has(needs)) found.push_back(&cpu::name::kernels);
 #include "generated/isas.def"
 #undef ISA
     return found;
   }();
+  if (before_kernels) before_kernels();
   return tables;
 }
 

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <string_view>
 
+#include "amx_emulator.h"
 #include "kernel_harness.h"
 #include "quant/activations.h"
 #include "quant/q8_0.h"
@@ -176,13 +177,15 @@ Matrix bf16_pairs_product(const WeightMatrix& w, Input& x) {
   return out;
 }
 
+bool multiplies_pairs(std::string_view isa) { return isa == "avx512_bf16" || isa == "amx"; }
+
 // Every variant and number of tokens gives the bits of the scalar variant (bf16 pairs: those of their own contract); returns the
 // scalar variant's.
 Matrix check_product(WeightMatrix& w, Input& x, const std::vector<size_t>& n_tokens) {
   Matrix of_scalar(kMaxTokens, w.weight.rows);
   execute(variants().back()->linear, linear(x.rows(kMaxTokens), w.weight, of_scalar));
   for (const KernelTable* kernels : variants()) {
-    const bool pairs = w.weight.type == TensorType::kBf16 && std::string_view(kernels->isa) == "avx512_bf16";
+    const bool pairs = w.weight.type == TensorType::kBf16 && multiplies_pairs(kernels->isa);
     Matrix of_pairs = pairs ? bf16_pairs_product(w, x) : Matrix(0, 1);
     Matrix& expected = pairs ? of_pairs : of_scalar;
     for (size_t n : n_tokens) {
@@ -252,6 +255,19 @@ TEST_CASE("linear gives the bits of the scalar variant for every type, shape and
         check_product(w, x, all ? std::vector<size_t>(std::begin(kTokens), std::end(kTokens)) : std::vector<size_t>{1, 3, 33});
       }
     }
+}
+
+TEST_CASE("linear leaves no tiles configured") {
+  Random random(4);
+  for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_K}) {
+    Input x(kMaxTokens, 256, random);
+    WeightMatrix w(type, 33, 256, random);
+    for (const KernelTable* kernels : variants()) {
+      Matrix out(kMaxTokens, 33);
+      execute(kernels->linear, linear(x.rows(kMaxTokens), w.weight, out));
+      CHECK(!tiles_in_use());
+    }
+  }
 }
 
 TEST_CASE("linear matches float64 over the decoded weights and activations") {

@@ -185,4 +185,4 @@ export async function expectReference(c: OpCase, tolerance: Tolerance): Promise<
 }
 
 /** Whether the variant multiplies weights of this type under a contract of its own: bf16 in pairs. */
-export const multipliesPairs = (isa: string, type: TensorTypeName): boolean => isa === 'avx512_bf16' && type === 'bf16'
+export const multipliesPairs = (isa: string, type: TensorTypeName): boolean => type === 'bf16' && (isa === 'avx512_bf16' || isa === 'amx')

@@ -1,6 +1,6 @@
 // The functions that the kernel files of one ISA variant define and table.cc collects. Overloads, one set per op: the op's type
 // picks the function. Each file of cpu/kernels defines the ones of its op family.
-#pragma once
+// No #pragma once: table.cc includes it for a variant and for its base.
 
 #include "cpu/kernels/kernels.h"
 

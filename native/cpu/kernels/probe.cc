@@ -5,8 +5,10 @@
 
 namespace infernode::cpu::INFERNODE_ISA {
 
-uint64_t read_probe(const std::byte* data, size_t n) { return read_all(data, n); }
 uint64_t int8_probe(uint64_t multiply_adds) { return multiply_all(multiply_adds); }
+#ifndef INFERNODE_BASE
+uint64_t read_probe(const std::byte* data, size_t n) { return read_all(data, n); }
 uint64_t bf16_probe(uint64_t multiply_adds) { return multiply_all_bf16(multiply_adds); }
+#endif
 
 }  // namespace infernode::cpu::INFERNODE_ISA

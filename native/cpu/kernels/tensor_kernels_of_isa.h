@@ -1,5 +1,5 @@
 // The functions of one ISA variant behind TensorKernels.
-#pragma once
+// No #pragma once: table.cc includes it for a variant and for its base.
 
 #include "cpu/kernels/tensor_kernels.h"
 
