@@ -44,7 +44,7 @@ Result<std::shared_ptr<Engine>> Engine::make(std::shared_ptr<const Plan> plan, s
                                              const EngineOptions& options, MappingRegistry& mappings,
                                              std::shared_ptr<Signal> signal) {
   std::shared_ptr<Engine> engine(new Engine(std::move(plan), std::move(tokenizer), options, std::move(signal)));
-  const Limits limits{options.batch_tokens, engine->cache_.total_pages(), options.kv_type, options.threads, options.max_memory};
+  const Limits limits{options.batch_tokens, engine->cache_.total_pages(), options.kv_type, engine->most_threads(), options.max_memory};
   INFERNODE_ASSIGN(executable, load_on_cpu(engine->plan_, mappings, options.map_files, limits, options.isa));
   engine->executable_ = std::move(executable);
   engine->memory_ = engine->executable_->memory_use();
@@ -225,9 +225,13 @@ void Engine::compose(const std::vector<BatchPart>& parts) {
   }
 }
 
+int Engine::step_threads() const {
+  return options_.prompt_threads > 0 && tokens_.size() > sequences_.size() ? options_.prompt_threads : options_.threads;
+}
+
 Status Engine::run(ThreadPool& pool) {
   const Step step{tokens_.data(), positions_.data(), tokens_.size(), sequences_.data(), sequences_.size()};
-  INFERNODE_TRY(executable_->run_body(step, pool, options_.threads));
+  INFERNODE_TRY(executable_->run_body(step, pool, step_threads()));
   return examine_outputs(pool);
 }
 
@@ -240,7 +244,7 @@ Status Engine::examine_outputs(ThreadPool& pool) {
   };
   for (size_t first = 0; first < outputs_.size(); first += executable_->max_outputs()) {
     Slice slice{*this, first, std::min(executable_->max_outputs(), outputs_.size() - first)};
-    INFERNODE_TRY(executable_->run_head(step, output_rows_.data() + first, slice.n, pool, options_.threads));
+    INFERNODE_TRY(executable_->run_head(step, output_rows_.data() + first, slice.n, pool, step_threads()));
     const auto examine = [](void* context, size_t, size_t begin, size_t end, int) {
       Slice& s = *static_cast<Slice*>(context);
       Executable& executable = *s.engine.executable_;
@@ -250,7 +254,7 @@ Status Engine::examine_outputs(ThreadPool& pool) {
       }
     };
     const ThreadPool::Section rows{slice.n, 1};
-    pool.run(slice.n == 1 ? 1 : options_.threads, &rows, 1, examine, &slice);
+    pool.run(slice.n == 1 ? 1 : step_threads(), &rows, 1, examine, &slice);
   }
   return {};
 }
@@ -300,7 +304,7 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
   }
 
   const Step step{tokens_.data(), positions_.data(), n_tokens, sequences_.data(), sequences_.size()};
-  INFERNODE_TRY(executable_->run_body(step, pool, options_.threads));
+  INFERNODE_TRY(executable_->run_body(step, pool, step_threads()));
   std::vector<NamedRows> named;
   for (size_t i = 0; i < plan_->outputs.size(); i++) {
     const PlanPort& port = plan_->outputs[i];
@@ -313,7 +317,7 @@ Result<std::vector<NamedRows>> Engine::evaluate(const std::vector<EvaluatePart>&
   for (size_t i = 0; i < n_tokens; i++) rows[i] = static_cast<int32_t>(i);
   for (size_t first = 0; first < n_tokens && plan_->head_step < plan_->steps.size(); first += executable_->max_outputs()) {
     const size_t n = std::min(executable_->max_outputs(), n_tokens - first);
-    INFERNODE_TRY(executable_->run_head(step, rows.data() + first, n, pool, options_.threads));
+    INFERNODE_TRY(executable_->run_head(step, rows.data() + first, n, pool, step_threads()));
     for (size_t i = 0; i < plan_->outputs.size(); i++) {
       const PlanValue& value = plan_->values[static_cast<size_t>(plan_->outputs[i].value)];
       if (value.rows == RowsOf::kOutputs) executable_->read(i, n, named[i].data.data() + first * value.width);

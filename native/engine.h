@@ -1,6 +1,7 @@
 // One model at work: takes requests from any thread, and on the runtime's driver thread runs them step by step.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -32,7 +33,8 @@ class Signal {
 };
 
 struct EngineOptions {
-  int threads = 1;
+  int threads = 1;         // of a step that generates: a token of each sequence
+  int prompt_threads = 0;  // of one that computes more of any; 0: as many
   size_t cache_tokens = 0;
   size_t batch_tokens = 512;
   size_t max_queue = 1024;
@@ -109,6 +111,8 @@ class Engine {
   void watch_steps(std::function<void(const StepReport&)> watcher);
   const Plan& plan() const { return *plan_; }
   const EngineOptions& options() const { return options_; }
+  // The most threads that a step runs on.
+  int most_threads() const { return std::max(options_.threads, options_.prompt_threads); }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
   const char* isa() const { return isa_; }
   const char* backend_name() const { return backend_name_; }
@@ -126,6 +130,8 @@ class Engine {
   void take_inbox();
   void compose(const std::vector<BatchPart>& parts);
 
+  // Threads of the composed step.
+  int step_threads() const;
   Status run(ThreadPool& pool);
   Status examine_outputs(ThreadPool& pool);
 

@@ -26,6 +26,7 @@ struct ProfileRun {
   uint64_t tokens, outputs;  // rows of the batch; rows of the head
   uint64_t positions;  // whose keys and values attention reads, over all sequences
   uint64_t pairs;      // of a query and a position that it sees, without windows
+  uint32_t threads;    // among which its ops were shared out
   bool body;
 };
 

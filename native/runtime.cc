@@ -187,7 +187,7 @@ void Runtime::drive() {
         std::erase(engines_, engine);
         continue;
       }
-      grow_pool(engine->options().threads);
+      grow_pool(engine->most_threads());
       busy |= engine->step(*pool_);
     }
     busy |= do_slices();

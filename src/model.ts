@@ -48,6 +48,12 @@ export interface LoadOptions {
    * only get in each other's way.
    */
   threads?: number
+  /**
+   * Threads of a step that computes a prompt (or a part of one, also beside texts that are generated). Prompts are limited by arithmetic,
+   * generation by memory, so where `threads` is less than the cores, to leave some to others, prompts may still want all. Tokens are the
+   * same for any number. Default: `threads`.
+   */
+  promptThreads?: number
   /** ISA variant of the kernels. Default: INFERNODE_ISA, or the best that this CPU runs. */
   isa?: string
   /** Where the arithmetic happens. Default, and so far the only one: cpu. */
@@ -109,6 +115,8 @@ export interface ModelInfo {
   readonly backend: 'cpu'
   readonly isa: string
   readonly threads: number
+  /** Of steps that compute prompts. */
+  readonly promptThreads: number
   /** Why this many threads. */
   readonly threadsReason: string
   readonly kvType: KvType
@@ -240,6 +248,7 @@ const defaultCacheTokens = 16384
 
 const loadRules: Rules<LoadOptions> = {
   threads: integer(1, 1024),
+  promptThreads: integer(1, 1024),
   isa: nonEmptyString,
   backend: oneOf('cpu'),
   kvType: oneOf('f16', 'f32', 'bf16', 'q8_0'),
@@ -325,6 +334,7 @@ export class Model {
     stage('weights', 0.5)
     const settings = {
       threads: given.threads ?? 0,
+      promptThreads: given.promptThreads ?? 0,
       isa: askedIsa(given.isa),
       kvType: given.kvType ?? 'f16',
       cacheTokens: given.cacheTokens ?? Math.min(4 * plan.contextLength, defaultCacheTokens),
@@ -515,8 +525,9 @@ function withContextLength(plan: Plan, contextLength: number | undefined): Plan 
 async function describeModel(
   checkpoint: Checkpoint,
   plan: Plan,
-  { threads, isa, kvType, cacheTokens }: { threads: number; isa: string; kvType: KvType; cacheTokens: number },
+  settings: { threads: number; promptThreads: number; isa: string; kvType: KvType; cacheTokens: number },
 ): Promise<ModelInfo> {
+  const { threads, promptThreads, isa, kvType, cacheTokens } = settings
   const runtime = await callNative(() => native().info({ threads, isa }))
   return {
     name: checkpoint.name,
@@ -530,6 +541,7 @@ async function describeModel(
     backend: 'cpu',
     isa: runtime.isa,
     threads: runtime.threads,
+    promptThreads: promptThreads || runtime.threads,
     threadsReason: runtime.threadsReason,
     kvType,
     cacheTokens,

@@ -190,6 +190,8 @@ export interface NativeEngine {
 
 export interface NativeEngineOptions {
   threads: number // 0: the runtime's own choice
+  /** Of steps that compute more than a token of a sequence. 0, and the default: as `threads`. */
+  promptThreads?: number
   isa: string // '': the best
   kvType: 'f32' | 'f16' | 'bf16' | 'q8_0'
   cacheTokens: number
@@ -209,8 +211,8 @@ export interface NativeProfile {
   /** [n, 5]: begin, end, run (row of `runs`, or past its end), step of the plan, thread. */
   events: Float64Array
   /**
-   * [n, 7]: begin, end, tokens, outputs, positions whose keys and values attention reads, pairs of a query and a position that it sees
-   * (windows aside), 1 for the body and 0 for the head.
+   * [n, 8]: begin, end, tokens, outputs, positions whose keys and values attention reads, pairs of a query and a position that it sees
+   * (windows aside), threads that its ops were shared out among, 1 for the body and 0 for the head.
    */
   runs: Float64Array
   /** Events that found no room. */

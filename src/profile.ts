@@ -16,6 +16,11 @@ export interface OpProfile {
   readonly share: number
   /** Part of that time in which the threads worked, from 0 to 1: the rest is waiting for each other. */
   readonly busy: number
+  /**
+   * Microseconds that sharing a call out among the threads cost, on average: from the end of the op before it to its own end, without
+   * the work, as if that had been shared out evenly at no cost. The last op of a run also has what the run took to end.
+   */
+  readonly overheadMicroseconds: number
   /** Weights, or keys and values, and activations, read or written once, in 10⁹ bytes per second. */
   readonly gigabytesPerSecond: number
   /** Multiply-adds of matrices and attention, in 10⁹ operations (two per multiply-add) per second; 0 for other ops. */
@@ -35,6 +40,10 @@ export interface OpCall extends Work {
   readonly microseconds: number
   /** Microseconds of all threads together. */
   readonly worked: number
+  /** Among which it was shared out. */
+  readonly threads: number
+  /** Microseconds from the end of the op before it to its own, less the work divided by the threads. */
+  readonly overhead: number
 }
 
 interface Run {
@@ -44,6 +53,7 @@ interface Run {
   readonly outputs: number
   readonly positions: number
   readonly pairs: number
+  readonly threads: number
   readonly body: boolean
 }
 
@@ -58,6 +68,8 @@ export class Profile {
   readonly ops: readonly OpProfile[]
   /** Runs of the plan's body: steps. */
   readonly steps: number
+  /** As in `ops`, over the calls of all ops. */
+  readonly overheadMicroseconds: number
   /** Threads that worked. */
   readonly threads: number
   /** Pieces of work for which there was no room in `maxEvents`; the totals are then without them. */
@@ -72,24 +84,27 @@ export class Profile {
     this.#plan = plan
     this.#kvType = kvType
     this.#events = events
-    this.#runs = Array.from({ length: runs.length / 7 }, (_, i) => {
-      const [begin, end, tokens, outputs, positions, pairs, body] = runs.subarray(7 * i, 7 * i + 7)
-      return { begin: begin!, end: end!, tokens: tokens!, outputs: outputs!, positions: positions!, pairs: pairs!, body: body === 1 }
+    this.#runs = Array.from({ length: runs.length / 8 }, (_, i) => {
+      const [begin, end, tokens, outputs, positions, pairs, threads, body] = runs.subarray(8 * i, 8 * i + 8)
+      const rows = { tokens: tokens!, outputs: outputs!, positions: positions!, pairs: pairs! }
+      return { begin: begin!, end: end!, ...rows, threads: threads!, body: body === 1 }
     })
     this.lost = lost
     this.steps = this.#runs.filter((run) => run.body).length
     const threads = new Set<number>()
     for (let i = 4; i < events.length; i += 5) threads.add(events[i]!)
     this.threads = threads.size
-    this.ops = this.#totals()
+    const calls = this.calls()
+    this.ops = this.#totals(calls)
+    this.overheadMicroseconds = calls.reduce((sum, { overhead }) => sum + overhead, 0) / (calls.length || 1)
   }
 
   /** Chrome's trace event format, as one JSON value: opens in ui.perfetto.dev and chrome://tracing. Times are microseconds. */
   toChromeTrace(): { traceEvents: object[]; displayTimeUnit: 'ms' } {
     const traceEvents: object[] = [{ ph: 'M', pid: 1, name: 'process_name', args: { name: `infernode (${this.#plan.architecture})` } }]
     const threads = new Set<number>()
-    for (const { begin, end, body, tokens, outputs, positions } of this.#runs) {
-      const args = body ? { tokens, positions } : { rows: outputs }
+    for (const { begin, end, body, tokens, outputs, positions, threads: among } of this.#runs) {
+      const args = { ...(body ? { tokens, positions } : { rows: outputs }), threads: among }
       traceEvents.push({ ph: 'X', pid: 1, tid: 0, name: body ? 'step' : 'head', ts: begin, dur: end - begin, args })
     }
     this.#eachEvent((begin, end, run, at, thread) => {
@@ -111,43 +126,53 @@ export class Profile {
     }
   }
 
-  /** @internal Every op of every run, in the order in which they began. */
+  /** @internal Every op of every run, in their order. */
   calls(): OpCall[] {
-    // A call is an op in a run; its pieces lie on several threads.
-    const calls = new Map<number, { run: Run; step: PlanStep; begin: number; end: number; worked: number }>()
+    // A call is an op in a run; its pieces lie on several threads, which record them when they are done.
+    const calls = new Map<number, { key: number; run: Run; step: PlanStep; begin: number; end: number; worked: number }>()
     const { steps } = this.#plan
     this.#eachEvent((begin, end, run, at) => {
       const key = run * steps.length + at
       const call = calls.get(key)
-      if (!call) calls.set(key, { run: this.#runs[run]!, step: steps[at]!, begin, end, worked: end - begin })
+      if (!call) calls.set(key, { key, run: this.#runs[run]!, step: steps[at]!, begin, end, worked: end - begin })
       else {
         call.begin = Math.min(call.begin, begin)
         call.end = Math.max(call.end, end)
         call.worked += end - begin
       }
     })
-    return [...calls.values()].map(({ run, step, begin, end, worked }) => ({
-      op: step.op,
-      type: this.#typeOf(step),
-      shape: this.#shapeOf(step),
-      rows: run.body ? run.tokens : run.outputs,
-      body: run.body,
-      microseconds: end - begin,
-      worked,
-      ...this.#workOf(step, run),
-    }))
+    const ordered = [...calls.values()].sort((a, b) => a.key - b.key)
+    return ordered.map(({ run, step, begin, end, worked }, i) => {
+      const before = ordered[i - 1]?.run === run ? ordered[i - 1]!.end : run.begin
+      const until = ordered[i + 1]?.run === run ? end : run.end
+      return {
+        op: step.op,
+        type: this.#typeOf(step),
+        shape: this.#shapeOf(step),
+        rows: run.body ? run.tokens : run.outputs,
+        body: run.body,
+        microseconds: end - begin,
+        worked,
+        threads: run.threads,
+        overhead: until - before - worked / run.threads,
+        ...this.#workOf(step, run),
+      }
+    })
   }
 
-  #totals(): OpProfile[] {
-    const totals = new Map<string, { op: string; type: string; calls: number; time: number; worked: number; bytes: number; operations: number }>()
+  #totals(calls: readonly OpCall[]): OpProfile[] {
+    const none = { calls: 0, time: 0, worked: 0, available: 0, overhead: 0, bytes: 0, operations: 0 }
+    const totals = new Map<string, typeof none & { op: string; type: string }>()
     let time = 0
-    for (const { op, type, microseconds, worked, bytes, operations } of this.calls()) {
+    for (const { op, type, microseconds, worked, threads, overhead, bytes, operations } of calls) {
       const key = `${op} ${type}`
       let total = totals.get(key)
-      if (!total) totals.set(key, (total = { op, type, calls: 0, time: 0, worked: 0, bytes: 0, operations: 0 }))
+      if (!total) totals.set(key, (total = { op, type, ...none }))
       total.calls++
       total.time += microseconds
       total.worked += worked
+      total.available += microseconds * threads
+      total.overhead += overhead
       total.bytes += bytes
       total.operations += operations
       time += microseconds
@@ -160,7 +185,8 @@ export class Profile {
         calls: total.calls,
         milliseconds: total.time / 1e3,
         share: total.time / (time || 1),
-        busy: total.worked / (total.time * this.threads || 1),
+        busy: total.worked / (total.available || 1),
+        overheadMicroseconds: total.overhead / total.calls,
         // Bytes per microsecond are megabytes per second.
         gigabytesPerSecond: total.bytes / (total.time || 1) / 1e3,
         gigaopsPerSecond: total.operations / (total.time || 1) / 1e3,

@@ -39,6 +39,7 @@ describe('Model.load', () => {
     expect(model.info.parameters).toBeGreaterThan(3e6)
     expect(model.info.types.q8_0).toBeGreaterThan(3e6)
     expect(model.info.threads).toBeGreaterThan(0)
+    expect(model.info.promptThreads).toBe(model.info.threads)
     expect(model.info.isa).not.toBe('')
   })
 
@@ -56,6 +57,7 @@ describe('Model.load', () => {
   it.each([
     [{ thread: 2 }, 'UNKNOWN_OPTION'],
     [{ threads: 0 }, 'INVALID_ARGUMENT'],
+    [{ promptThreads: 0 }, 'INVALID_ARGUMENT'],
     [{ backend: 'cuda' }, 'INVALID_ARGUMENT'],
     [{ kvType: 'q4_0' }, 'INVALID_ARGUMENT'],
     [{ contextLength: 100_000 }, 'INVALID_ARGUMENT'],
@@ -76,7 +78,7 @@ describe('Model.load', () => {
 
   it('computes the same tokens with any number of threads, mapped or read', async () => {
     const expected = (await model.generate(prompt, greedy).result()).tokens
-    for (const options of [{ threads: 1 }, { threads: 2 }, { mmap: false }]) {
+    for (const options of [{ threads: 1 }, { threads: 2 }, { threads: 3, promptThreads: 1 }, { threads: 1, promptThreads: 3 }, { mmap: false }]) {
       await using other = await Model.load(undefined, options)
       expect((await other.generate(prompt, greedy).result()).tokens).toEqual(expected)
     }

@@ -61,6 +61,36 @@ describe('a profile', () => {
     }
   })
 
+  it.each([
+    { threads: 1, promptThreads: 2 },
+    { threads: 2, promptThreads: 1 },
+    { threads: 1, promptThreads: undefined },
+  ])('shows a prompt on $promptThreads threads and generation on $threads', async ({ threads, promptThreads }) => {
+    await using model = await Model.load(undefined, promptThreads === undefined ? { threads } : { threads, promptThreads })
+    expect(model.info).toMatchObject({ threads, promptThreads: promptThreads ?? threads })
+    const profile = await model.profile(() => story(model))
+    const traceEvents = profile.toChromeTrace().traceEvents as TraceEvent[]
+    const runs = traceEvents.filter(({ ph, tid }) => ph === 'X' && tid === 0)
+    // A body and its head each: first the prompt, then a token at a time.
+    expect(runs.map(({ name }) => name).slice(0, 4)).toEqual(['step', 'head', 'step', 'head'])
+    expect(runs.map(({ args }) => args.threads)).toEqual(runs.map((_, i) => (i < 2 ? (promptThreads ?? threads) : threads)))
+    for (const { ph, tid, args } of traceEvents)
+      if (ph === 'X' && tid > 0) expect(tid).toBeLessThanOrEqual(runs[args.run as number]!.args.threads as number)
+  })
+
+  it('tells what sharing out the work costs an op', async () => {
+    await using model = await Model.load(undefined, { threads: 2 })
+    const profile = await model.profile(() => story(model))
+    const calls = profile.ops.reduce((sum, op) => sum + op.calls, 0)
+    const lost = profile.ops.reduce((sum, op) => sum + op.calls * op.overheadMicroseconds, 0)
+    expect(profile.overheadMicroseconds).toBeCloseTo(lost / calls, 6)
+    // All of the runs' time is work, shared out among two, or lost.
+    const traceEvents = profile.toChromeTrace().traceEvents as TraceEvent[]
+    const sum = (among: (event: TraceEvent) => boolean) => traceEvents.filter(({ ph }) => ph === 'X').filter(among).reduce((all, { dur }) => all + dur, 0)
+    expect(lost).toBeCloseTo(sum(({ tid }) => tid === 0) - sum(({ tid }) => tid > 0) / 2, 3)
+    for (const { overheadMicroseconds } of profile.ops) expect(overheadMicroseconds).toBeGreaterThanOrEqual(0)
+  })
+
   it('that is full says how much it lost', async () => {
     await using model = await Model.load()
     const profile = await model.profile(() => story(model), { maxEvents: 10 })

@@ -358,7 +358,7 @@ class CpuExecutable final : public Executable {
   }
 
   ProfileRun about_run(bool body) const {
-    ProfileRun run{0, 0, batch_.n_tokens, batch_.n_outputs, 0, 0, body};
+    ProfileRun run{0, 0, batch_.n_tokens, batch_.n_outputs, 0, 0, static_cast<uint32_t>(batch_.n_threads), body};
     for (const KvSequence& s : sequences_) {
       run.positions += s.start + s.n_rows;
       run.pairs += s.n_rows * s.start + s.n_rows * (s.n_rows + 1) / 2;

@@ -340,7 +340,7 @@ Napi::Value evaluate(const Napi::CallbackInfo& info, const SharedHandle& handle)
       object.Set(rows.name, copy_to_js<Napi::Float32Array>(env, rows.data.data(), rows.data.size()));
     return object;
   });
-  handle->runtime->on_driver(handle->engine->options().threads,
+  handle->runtime->on_driver(handle->engine->most_threads(),
                              [engine = handle->engine, parts = std::move(parts), inputs, pending](ThreadPool& pool) {
                                pending.settle(engine->evaluate(parts, *inputs, pool));
                              });
@@ -501,6 +501,8 @@ Napi::Value create_engine(const Napi::CallbackInfo& info) {
   std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(info[1]);
   EngineOptions options;
   options.threads = static_cast<int>(arguments.whole(info[2], "threads", 0, 1024));
+  if (!arguments.get(info[2], "promptThreads").IsUndefined())
+    options.prompt_threads = static_cast<int>(arguments.whole(info[2], "promptThreads", 0, 1024));
   options.cache_tokens = static_cast<size_t>(arguments.whole(info[2], "cacheTokens", 1, INT32_MAX));
   options.batch_tokens = static_cast<size_t>(arguments.whole(info[2], "batchTokens", 1, 1 << 16));
   options.max_queue = static_cast<size_t>(arguments.whole(info[2], "maxQueue", 0, INT32_MAX));

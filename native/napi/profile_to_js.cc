@@ -5,7 +5,7 @@ namespace infernode {
 
 Napi::Value to_js(Napi::Env env, const Profile& profile) {
   Napi::Float64Array events = Napi::Float64Array::New(env, profile.n_events() * 5);
-  Napi::Float64Array runs = Napi::Float64Array::New(env, profile.n_runs() * 7);
+  Napi::Float64Array runs = Napi::Float64Array::New(env, profile.n_runs() * 8);
   if (events.IsEmpty() || runs.IsEmpty()) return env.Undefined();  // the isolate is being terminated
   double* out = events.Data();
   for (size_t i = 0; i < profile.n_events(); i++, out += 5) {
@@ -17,7 +17,7 @@ Napi::Value to_js(Napi::Env env, const Profile& profile) {
     out[4] = event.thread;
   }
   out = runs.Data();
-  for (size_t i = 0; i < profile.n_runs(); i++, out += 7) {
+  for (size_t i = 0; i < profile.n_runs(); i++, out += 8) {
     const ProfileRun& run = profile.runs()[i];
     out[0] = static_cast<double>(run.begin) / 1e3;
     out[1] = static_cast<double>(run.end) / 1e3;
@@ -25,7 +25,8 @@ Napi::Value to_js(Napi::Env env, const Profile& profile) {
     out[3] = static_cast<double>(run.outputs);
     out[4] = static_cast<double>(run.positions);
     out[5] = static_cast<double>(run.pairs);
-    out[6] = run.body ? 1 : 0;
+    out[6] = run.threads;
+    out[7] = run.body ? 1 : 0;
   }
   Napi::Object object = Napi::Object::New(env);
   object.Set("events", events);

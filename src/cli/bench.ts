@@ -22,7 +22,7 @@ the bandwidth of memory (files that fit into a cache can exceed it); a prompt co
 multiply-adds.
 
 --profile then runs a prompt and 32 tokens once more and records what each thread does, op by op: a table of where the time goes, and
-a trace for ui.perfetto.dev. Recording costs a few percent, so the speeds are measured without it.
+a trace for ui.perfetto.dev. "µs lost" is what waiting for each other and for the next op cost a call. Recording costs a few percent, so the speeds are measured without it.
 
 Examples:
   $ infernode bench model
@@ -87,9 +87,9 @@ async function bench(flags: Flags): Promise<void> {
   if (promptTokens < 1 || nTokens < 2) throw new UsageError('The context is too short for a benchmark.')
   const model = await loadModel({ cacheTokens: Math.max(promptTokens + 1, shortPrompt + nTokens + 1), ...flags })
   try {
-    const { isa, threads } = model.info
+    const { isa, threads, promptThreads } = model.info
     progress('measuring this machine')
-    const peaks = await measureMachine({ isa, threads })
+    const peaks = await measureMachine({ isa, threads: Math.max(threads, promptThreads) })
     const prompt: number[] = []
     const generation: number[] = []
     for (let turn = 0; turn <= flags.repeat; turn++) {
@@ -210,7 +210,7 @@ async function profiled(model: Model, promptTokens: number, nTokens: number, fil
   return { prompt, generation, file }
 }
 
-function profileTable(title: string, { ops, steps, threads, lost }: Profile): string {
+function profileTable(title: string, { ops, steps, threads, lost, overheadMicroseconds }: Profile): string {
   const rows = ops.map((op) => [
     op.op,
     op.type,
@@ -218,9 +218,11 @@ function profileTable(title: string, { ops, steps, threads, lost }: Profile): st
     op.milliseconds.toFixed(2),
     `${(100 * op.share).toFixed(1)} %`,
     `${(100 * op.busy).toFixed(0)} %`,
+    op.overheadMicroseconds.toFixed(1),
     op.gigabytesPerSecond.toFixed(1),
     op.gigaopsPerSecond > 0 ? op.gigaopsPerSecond.toFixed(1) : '',
   ])
-  const head = [`${title}: ${steps} steps, ${threads} threads`, 'type', 'calls', 'ms', 'share', 'busy', 'GB/s', 'GOP/s']
-  return table([head, ...rows], [2, 3, 4, 5, 6, 7]) + (lost > 0 ? `\n(${lost} pieces of work were not recorded)` : '')
+  const head = [`${title}: ${steps} steps, ${threads} threads`, 'type', 'calls', 'ms', 'share', 'busy', 'µs lost', 'GB/s', 'GOP/s']
+  const lostTime = `\nper op ${overheadMicroseconds.toFixed(1)} µs were lost to sharing it out among the threads`
+  return table([head, ...rows], [2, 3, 4, 5, 6, 7, 8]) + lostTime + (lost > 0 ? `\n(${lost} pieces of work were not recorded)` : '')
 }

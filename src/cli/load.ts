@@ -6,6 +6,7 @@ import { interruption, number, progress } from './terminal.js'
 export interface ModelFlags {
   model?: string
   threads?: number
+  promptThreads?: number
   isa?: string
   kvType?: NonNullable<LoadOptions['kvType']>
   context?: number
@@ -21,6 +22,7 @@ export function withModelOptions(command: Command): Command {
   return command
     .addOption(modelOption())
     .option('--threads <n>', 'threads of a step (default: as many as are useful here)', number)
+    .option('--prompt-threads <n>', 'threads of a step that computes a prompt (default: as --threads)', number)
     .option('--isa <name>', 'ISA variant of the kernels; `infernode info` lists them (default: the best)')
     .addOption(
       new Option('--kv-type <type>', 'how the KV cache stores keys and values').choices(['f16', 'f32', 'bf16', 'q8_0']),
@@ -31,8 +33,8 @@ export function withModelOptions(command: Command): Command {
 }
 
 export async function loadModel(flags: ModelFlags, more: Partial<LoadOptions> = {}): Promise<Model> {
-  const { model: path, threads, isa, kvType, context: contextLength, cacheTokens, mmap } = flags
-  const options = { threads, isa, kvType, contextLength, cacheTokens, mmap, signal: interruption.signal }
+  const { model: path, threads, promptThreads, isa, kvType, context: contextLength, cacheTokens, mmap } = flags
+  const options = { threads, promptThreads, isa, kvType, contextLength, cacheTokens, mmap, signal: interruption.signal }
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as LoadOptions
   try {
     return await Model.load(path, { ...given, ...more, onProgress: ({ stage }) => progress(`loading: ${stage}`) })
@@ -45,5 +47,6 @@ export async function loadModel(flags: ModelFlags, more: Partial<LoadOptions> = 
 export function modelLine({ info }: Model): string {
   const [mainType] = Object.keys(info.types)
   const threads = `${info.threads} thread${info.threads === 1 ? '' : 's'}`
-  return `${info.name} (${info.architecture}, ${mainType}) · backend ${info.backend} · isa ${info.isa} · ${threads}`
+  const prompts = info.promptThreads === info.threads ? '' : `, ${info.promptThreads} for prompts`
+  return `${info.name} (${info.architecture}, ${mainType}) · backend ${info.backend} · isa ${info.isa} · ${threads}${prompts}`
 }

@@ -26,7 +26,7 @@ export function withSamplingOptions(command: Command): Command {
 export function samplingOptions<F extends ModelFlags & GenerateOptions & { json?: boolean; quiet?: boolean }>(
   flags: F,
 ): Omit<F, keyof ModelFlags | 'json' | 'quiet'> {
-  const { model, threads, isa, kvType, context, cacheTokens, mmap, json, quiet, ...sampling } = flags
+  const { model, threads, promptThreads, isa, kvType, context, cacheTokens, mmap, json, quiet, ...sampling } = flags
   return sampling
 }
 
