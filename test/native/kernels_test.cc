@@ -145,22 +145,24 @@ TEST_CASE("quantize keeps its rules for every kind of block, with the same bits 
       CHECK(right);
     };
     for (size_t r = 0; r < 2; r++) {
-      const A8_32Row a = a8_32_row(small.row(r), width);
-      const A8_256Row b = a8_256_row(large.row(r), width);
       for (size_t i = 0; i < width; i += 32) {
-        check(x.f32(r) + i, 32, a.values + i, a.scales[i / 32]);
+        const A8_32& block = a8_32_row(small.row(r))[i / 32];
+        check(x.f32(r) + i, 32, block.values, block.scale);
         int32_t sum = 0;
-        for (size_t j = 0; j < 32; j++) sum += a.values[i + j];
-        CHECK(a.sums[i / 32] == sum);
+        for (int8_t value : block.values) sum += value;
+        CHECK(block.sum == sum);
       }
-      for (size_t i = 0; i < width; i += 256) check(x.f32(r) + i, 256, b.values + i, b.scales[i / 256]);
-      for (size_t i = 0; i < width; i += 16) {
-        int sum = 0;
-        for (size_t j = 0; j < 16; j++) sum += b.values[i + j];
-        CHECK(b.sums[i / 16] == sum);
+      for (size_t i = 0; i < width; i += 256) {
+        const A8_256& block = a8_256_row(large.row(r))[i / 256];
+        check(x.f32(r) + i, 256, block.values, block.scale);
+        for (size_t j = 0; j < 256; j += 16) {
+          int sum = 0;
+          for (size_t l = 0; l < 16; l++) sum += block.values[j + l];
+          CHECK(block.sums[j / 16] == sum);
+        }
       }
     }
-    CHECK(a8_256_row(large.row(0), width).values[1536] == 127);
+    CHECK(a8_256_row(large.row(0))[1536 / 256].values[0] == 127);
     CHECK(small.bytes.guard_intact());
     CHECK(large.bytes.guard_intact());
     same.check(small);

@@ -125,11 +125,11 @@ struct Input {
   double value(TensorType type, size_t t, size_t k) {
     if (info(type).activations == TensorType::kF32) return f32.f32(t)[k];
     if (info(type).activations == TensorType::kA8_32) {
-      const A8_32Row row = a8_32_row(a32.row(t), a32.width);
-      return double{row.scales[k / 32]} * row.values[k];
+      const A8_32& block = a8_32_row(a32.row(t))[k / 32];
+      return double{block.scale} * block.values[k % 32];
     }
-    const A8_256Row row = a8_256_row(a256.row(t), a256.width);
-    return double{row.scales[k / 256]} * row.values[k];
+    const A8_256& block = a8_256_row(a256.row(t))[k / 256];
+    return double{block.scale} * block.values[k % 256];
   }
 };
 

@@ -66,14 +66,22 @@ INFERNODE_INLINE void load_k_scales(const RowGroup& rows, size_t offset, Floats&
   }
 }
 
-// What repairs the offset of stored weights: the scales themselves, in pairs.
+// What repairs the offset of stored weights: the scales times -offset, in pairs. They fit in 16 bits: 128 * 32 at most.
+template <int kOffset>
 INFERNODE_INLINE void pairs_of(const Ints (&scales)[16], Ints (&pairs)[8]) {
 #pragma GCC unroll 8
-  for (int j = 0; j < 8; j++) pairs[j] = (scales[2 * j] & 0xffff) | (scales[2 * j + 1] << 16);
+  for (int j = 0; j < 8; j++) {
+    const Ints low = scales[2 * j] * all_ints(-kOffset), high = scales[2 * j + 1] * all_ints(-kOffset);
+    pairs[j] = (low & 0xffff) | (high << 16);
+  }
 }
+template <int kOffset>
 INFERNODE_INLINE void pairs_of(const Ints (&scales)[8], Ints (&pairs)[8]) {
 #pragma GCC unroll 8
-  for (int j = 0; j < 8; j++) pairs[j] = (scales[j] & 0xffff) | (scales[j] << 16);
+  for (int j = 0; j < 8; j++) {
+    const Ints both = scales[j] * all_ints(-kOffset);
+    pairs[j] = (both & 0xffff) | (both << 16);
+  }
 }
 
 }  // namespace

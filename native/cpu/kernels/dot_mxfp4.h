@@ -8,14 +8,14 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-inline float dot(const quant::Mxfp4* w, const A8_32Row& x, size_t n_blocks) {
+inline float dot(const quant::Mxfp4* w, const A8_32* x, size_t n_blocks) {
   F32 acc = F32::zero();
   for (size_t b = 0; b < n_blocks; b++) {
-    const int8_t* values = x.values + b * 32;
+    const int8_t* values = x[b].values;
     int32_t sum = 0;
     for (size_t i = 0; i < 16; i++)
       sum += quant::kMxfp4Doubled[w[b].q[i] & 15] * values[i] + quant::kMxfp4Doubled[w[b].q[i] >> 4] * values[i + 16];
-    acc = fma(F32::all(static_cast<float>(sum)), F32::all(quant::half_scale(w[b]) * x.scales[b]), acc);
+    acc = fma(F32::all(static_cast<float>(sum)), F32::all(quant::half_scale(w[b]) * x[b].scale), acc);
   }
   return acc.v;
 }

@@ -8,19 +8,19 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-inline float dot(const quant::Q3_K* w, const A8_256Row& x, size_t n_blocks) {
+inline float dot(const quant::Q3_K* w, const A8_256* x, size_t n_blocks) {
   F32 acc = F32::zero();
   for (size_t b = 0; b < n_blocks; b++) {
     int32_t scaled = 0;
     for (size_t sub = 0; sub < 16; sub++) {
-      const int8_t* values = x.values + b * 256 + sub * 16;
+      const int8_t* values = x[b].values + sub * 16;
       const uint8_t *q = w[b].q + sub / 8 * 32 + sub % 2 * 16, *high = w[b].high + sub % 2 * 16;
       int32_t sum = 0;
       for (size_t i = 0; i < 16; i++)
         sum += (((q[i] >> sub % 8 / 2 * 2 & 3) | (high[i] >> sub / 2 & 1) << 2) - 4) * values[i];
       scaled += quant::sub_scale(w[b], sub) * sum;
     }
-    acc = fma(F32::all(static_cast<float>(scaled)), F32::all(quant::to_float(w[b].d) * x.scales[b]), acc);
+    acc = fma(F32::all(static_cast<float>(scaled)), F32::all(quant::to_float(w[b].d) * x[b].scale), acc);
   }
   return acc.v;
 }

@@ -30,7 +30,7 @@ struct Iq4_XsLanes {
       const Ints scale = ((words[1] >> (4 * j)) & 15) | (((words[0] >> (16 + 2 * j)) & 3) << 4);
       scales[j] = scale - all_ints(32);
     }
-    pairs_of(scales, pairs);
+    pairs_of<kOffset>(scales, pairs);
   }
 };
 

@@ -39,7 +39,7 @@ struct Q3_KLanes {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; j++) scales[4 * four + j] = ((bytes ^ 0x20202020) << (26 - 8 * j)) >> 26;
     }
-    pairs_of(scales, pairs);
+    pairs_of<kOffset>(scales, pairs);
   }
 };
 

@@ -33,7 +33,7 @@ struct Q6_KLanes {
     d = load_halves(rows, offset + offsetof(Block, d));
 #pragma GCC unroll 16
     for (int j = 0; j < 16; j++) scales[j] = (words[j / 4] << (24 - j % 4 * 8)) >> 24;
-    pairs_of(scales, pairs);
+    pairs_of<kOffset>(scales, pairs);
   }
 };
 

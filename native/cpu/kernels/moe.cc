@@ -84,32 +84,19 @@ Slots sort_slots(const Rows& routing, size_t n_experts, std::byte* memory) {
 
 constexpr size_t kChunk = 128;  // slots that are multiplied together: more would only grow the scratch
 
-INFERNODE_INLINE size_t row_bytes_of(TensorType type, size_t n) {
+// Bytes of n columns of a row, n a multiple of the type's block.
+INFERNODE_INLINE size_t column_bytes(TensorType type, size_t n) {
   switch (type) {
-    case TensorType::kA8_32: return round_up(a8_32_row_bytes(n), 64);
-    case TensorType::kA8_256: return round_up(a8_256_row_bytes(n), 64);
-    default: return round_up(n * sizeof(float), 64);
+    case TensorType::kA8_32: return a8_32_row_bytes(n);
+    case TensorType::kA8_256: return a8_256_row_bytes(n);
+    default: return n * sizeof(float);
   }
 }
+INFERNODE_INLINE size_t row_bytes_of(TensorType type, size_t n) { return round_up(column_bytes(type, n), 64); }
 
 // Columns [first, first + n) of a row, as a row of their own; both are multiples of the type's block.
 void copy_columns(const Rows& x, size_t row, size_t first, size_t n, std::byte* out) {
-  const std::byte* from = x.data + row * x.stride;
-  if (x.type == TensorType::kA8_32) {
-    const A8_32Row in = a8_32_row(from, x.width);
-    const A8_32Out to = a8_32_out(out, n);
-    __builtin_memcpy(to.values, in.values + first, n);
-    __builtin_memcpy(to.scales, in.scales + first / kA8_32Block, n / kA8_32Block * sizeof(float));
-    __builtin_memcpy(to.sums, in.sums + first / kA8_32Block, n / kA8_32Block * sizeof(int32_t));
-  } else if (x.type == TensorType::kA8_256) {
-    const A8_256Row in = a8_256_row(from, x.width);
-    const A8_256Out to = a8_256_out(out, n);
-    __builtin_memcpy(to.values, in.values + first, n);
-    __builtin_memcpy(to.scales, in.scales + first / kA8_256Block, n / kA8_256Block * sizeof(float));
-    __builtin_memcpy(to.sums, in.sums + first / kA8_256SumValues, n / kA8_256SumValues * sizeof(int16_t));
-  } else {
-    __builtin_memcpy(out, from + first * sizeof(float), n * sizeof(float));
-  }
+  __builtin_memcpy(out, x.data + row * x.stride + column_bytes(x.type, first), column_bytes(x.type, n));
 }
 
 // Slots [first, first + n) of an expert: rows of x if all columns are its input, else the columns of the slot's rank.

@@ -15,32 +15,29 @@ INFERNODE_INLINE const typename Type::Block* block_of(const std::byte* row, size
   return reinterpret_cast<const typename Type::Block*>(row) + b;
 }
 
-// A row of activations from block b on.
-INFERNODE_INLINE A8_32Row block_of(const A8_32Row& x, size_t b) { return {opaque(x.values + b * 32), x.scales + b, x.sums + b}; }
-
 // ---- one token: the blocks are read as they lie in the file, kLanes rows at once
 
 template <class Type, bool kFullStep>
-INFERNODE_INLINE void stream_step(const RowGroup& rows, size_t b, const A8_32Row& x, Ahead& ahead, Floats& acc) {
-  constexpr size_t blocks = kFullStep ? kStep / 32 : 1, block_bytes = sizeof(typename Type::Block);
+INFERNODE_INLINE void stream_step(const RowGroup& rows, size_t b, const A8_32* x, Ahead& ahead, Floats& acc) {
+  constexpr size_t blocks = kFullStep ? kStep / 32 : 1, second = blocks - 1, block_bytes = sizeof(typename Type::Block);
   ahead.fetch<kLanes * blocks * block_bytes>();
-  const Ints activations = load_activations<kFullStep>(x.values + b * 32);
+  const Ints activations = load_pieces<kFullStep>(x[b].values, x[b + second].values);
   Ints parts[kLanes], dots[kStep / 32];
 #pragma GCC unroll 16
   for (size_t i = 0; i < kLanes; i++)
     parts[i] = dot4<chain_of(Type::kStored)>(Type::template weights<kFullStep>(block_of<Type>(rows.at(i), b)), activations);
   sums_of_32(parts, dots);
   for (size_t j = 0; j < blocks; j++) {
-    const Floats dw = Type::scales(rows, (b + j) * block_bytes), da = all_floats(x.scales[b + j]);
-    const Ints sum = Type::kOffset ? dots[j] + all_ints(-Type::kOffset * x.sums[b + j]) : dots[j];
+    const Floats dw = Type::scales(rows, (b + j) * block_bytes), da = all_floats(x[b + j].scale);
+    const Ints sum = Type::kOffset ? dots[j] + all_ints(-Type::kOffset * x[b + j].sum) : dots[j];
     acc = multiply_add(to_floats(sum), dw * da, acc);
     if constexpr (Type::kHasMin)
-      acc = multiply_add(to_floats(all_ints(x.sums[b + j])), Type::mins(rows, (b + j) * block_bytes) * da, acc);
+      acc = multiply_add(to_floats(all_ints(x[b + j].sum)), Type::mins(rows, (b + j) * block_bytes) * da, acc);
   }
 }
 
 template <class Type>
-[[gnu::noinline]] void stream_blocks(const RowGroup& rows, size_t n_blocks, const A8_32Row& x, Ahead ahead, float* sums) {
+[[gnu::noinline]] void stream_blocks(const RowGroup& rows, size_t n_blocks, const A8_32* x, Ahead ahead, float* sums) {
   Floats acc = load_floats(sums);
   size_t b = 0;
   for (; b + kStep / 32 <= n_blocks; b += kStep / 32) stream_step<Type, true>(rows, b, x, ahead, acc);
@@ -61,7 +58,7 @@ INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, Ints (&w)[kLanes
 // ---- few tokens: turned weights are used for all of them while they are in registers
 
 template <class Type, bool kFullStep>
-INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32Row* x, size_t n_tokens, Ahead& ahead, float* sums) {
+INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32* const* x, size_t n_tokens, Ahead& ahead, float* sums) {
   constexpr size_t blocks = kFullStep ? kStep / 32 : 1, block_bytes = sizeof(typename Type::Block);
   ahead.fetch<kLanes * blocks * block_bytes>();
   Ints w[kLanes];
@@ -72,16 +69,16 @@ INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32Row* x
     if constexpr (Type::kHasMin) mw[j] = Type::mins(rows, (b + j) * block_bytes);
   }
   for (size_t t = 0; t < n_tokens; t++, sums += kItemRows) {
-    const A8_32Row row = block_of(x[t], b);
-    const int8_t* values[1] = {row.values};
+    const A8_32* block = opaque(x[t] + b);
     Floats acc = load_floats(sums);
 #pragma GCC unroll 2
     for (size_t j = 0; j < blocks; j++) {
-      Ints dots[1][1] = {{all_ints(-Type::kOffset * row.sums[j])}};
-      add_dots<chain_of(Type::kStored), 8>(TurnedWeights{w + j * 8}, values, j * 32, dots);
-      const Floats da = all_floats(row.scales[j]);
+      const int8_t* values[1] = {block[j].values};
+      Ints dots[1][1] = {{all_ints(-Type::kOffset * block[j].sum)}};
+      add_dots<chain_of(Type::kStored), 8>(TurnedWeights{w + j * 8}, values, 0, dots);
+      const Floats da = all_floats(block[j].scale);
       acc = multiply_add(to_floats(dots[0][0]), dw[j] * da, acc);
-      if constexpr (Type::kHasMin) acc = multiply_add(to_floats(all_ints(row.sums[j])), mw[j] * da, acc);
+      if constexpr (Type::kHasMin) acc = multiply_add(to_floats(all_ints(block[j].sum)), mw[j] * da, acc);
     }
     store_floats(sums, acc);
   }
@@ -89,8 +86,8 @@ INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32Row* x
 
 template <class Type>
 [[gnu::noinline]] void few_blocks(const RowGroup& rows, size_t n_blocks, const Rows& x, size_t first, Ahead ahead, float* sums) {
-  A8_32Row tokens[kFewTokens];
-  for (size_t t = 0; t < x.n; t++) tokens[t] = block_of(a8_32_row(x.data + t * x.stride, x.width), first);
+  const A8_32* tokens[kFewTokens];
+  for (size_t t = 0; t < x.n; t++) tokens[t] = a8_32_row(x.data + t * x.stride) + first;
   size_t b = 0;
   for (; b + kStep / 32 <= n_blocks; b += kStep / 32) few_step<Type, true>(rows, b, tokens, x.n, ahead, sums);
   if constexpr (kStep > 32)
@@ -139,37 +136,38 @@ struct BlockTile {
 
   template <size_t kTokens>
   [[gnu::noinline]] void run(size_t token) const {
-    const int8_t* values[kTokens];
-    const float* scales[kTokens];
-    const int32_t* x_sums[kTokens];
+    const A8_32* blocks[kTokens];
     Floats acc[kPanelGroups][kTokens];
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) {
-      const A8_32Row row = a8_32_row(x.data + (token + t) * x.stride, x.width);
-      values[t] = row.values + first_block * 32;
-      scales[t] = row.scales + first_block;
-      x_sums[t] = row.sums + first_block;
+      blocks[t] = a8_32_row(x.data + (token + t) * x.stride) + first_block;
       for (size_t g = 0; g < kPanelGroups; g++) acc[g][t] = load_floats(sums + (token + t) * kItemRows + g * kLanes);
     }
     const size_t lines = token < kFetchingTiles * kBlockTokens ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
       ahead.fetch_lines(lines);
+      const int8_t* values[kTokens];
+#pragma GCC unroll 16
+      for (size_t t = 0; t < kTokens; t++) {
+        values[t] = blocks[t][b].values;
+        __builtin_prefetch(values[t] + kTokens * x.stride, 0, 3);  // of the next tile
+      }
       Ints dots[kPanelGroups][kTokens];
 #pragma GCC unroll 16
       for (size_t t = 0; t < kTokens; t++)
-        for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = all_ints(kHasMin ? 0 : -offset * x_sums[t][b]);
-      add_dots<kChain, 8>(PanelWeights{panel.weights + b * 8 * kPanelGroups * sizeof(Ints)}, values, b * 32, dots);
+        for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = all_ints(kHasMin ? 0 : -offset * blocks[t][b].sum);
+      add_dots<kChain, 8>(PanelWeights{panel.weights + b * 8 * kPanelGroups * sizeof(Ints)}, values, 0, dots);
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
         const Floats dw = load_floats(panel.scales + (b * kPanelGroups + g) * kLanes);
 #pragma GCC unroll 16
         for (size_t t = 0; t < kTokens; t++)
-          acc[g][t] = multiply_add(to_floats(dots[g][t]), dw * all_floats(scales[t][b]), acc[g][t]);
+          acc[g][t] = multiply_add(to_floats(dots[g][t]), dw * all_floats(blocks[t][b].scale), acc[g][t]);
         if constexpr (kHasMin) {
           const Floats mw = load_floats(panel.mins + (b * kPanelGroups + g) * kLanes);
 #pragma GCC unroll 16
           for (size_t t = 0; t < kTokens; t++)
-            acc[g][t] = multiply_add(to_floats(all_ints(x_sums[t][b])), mw * all_floats(scales[t][b]), acc[g][t]);
+            acc[g][t] = multiply_add(to_floats(all_ints(blocks[t][b].sum)), mw * all_floats(blocks[t][b].scale), acc[g][t]);
         }
       }
     }
@@ -190,7 +188,7 @@ void multiply_blocks(const Product& p) {
       for_pieces<block_bytes, 32>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
         const Ahead ahead = ahead_of_rows(p, first, kLanes);
         if (p.x.n > 1 || kTurnsForOne<Type>) return few_blocks<Type>(rows, n, p.x, b, ahead, sums);
-        stream_blocks<Type>(rows, n, block_of(a8_32_row(p.x.data, p.x.width), b), ahead, sums);
+        stream_blocks<Type>(rows, n, a8_32_row(p.x.data) + b, ahead, sums);
       });
     }
     return;

@@ -9,27 +9,18 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-// offset: what stored weights have too much; m holds the sums that repair it where there are no minimums.
+// Without minimums, `pairs` of a type repair what its stored weights have too much, in s itself, and m is nothing.
 template <bool kHasMin>
-INFERNODE_INLINE void add_super_block(Ints s, Ints m, int32_t offset, Floats d, Floats dmin, float x_scale, Floats& acc) {
+INFERNODE_INLINE void add_super_block(Ints s, Ints m, Floats d, Floats dmin, float x_scale, Floats& acc) {
   const Floats da = all_floats(x_scale);
-  if constexpr (kHasMin) {
-    acc = multiply_add(to_floats(s), d * da, acc);
-    acc = multiply_add(-to_floats(m), dmin * da, acc);
-  } else {
-    acc = multiply_add(to_floats(s - m * offset), d * da, acc);
-  }
-}
-
-// A row of activations from super-block b on.
-INFERNODE_INLINE A8_256Row block_of(const A8_256Row& x, size_t b) {
-  return {opaque(x.values + b * 256), x.scales + b, opaque(x.sums + b * 16)};
+  acc = multiply_add(to_floats(s), d * da, acc);
+  if constexpr (kHasMin) acc = multiply_add(-to_floats(m), dmin * da, acc);
 }
 
 // ---- one token
 
 template <class Type>
-[[gnu::noinline]] void stream_super_blocks(const RowGroup& rows, size_t n_blocks, const A8_256Row& x, Ahead ahead, float* sums) {
+[[gnu::noinline]] void stream_super_blocks(const RowGroup& rows, size_t n_blocks, const A8_256* x, Ahead ahead, float* sums) {
   using Block = typename Type::Block;
   constexpr size_t n_subs = 256 / Type::kSubValues, steps = 256 / kStep, step_subs = kStep / Type::kSubValues;
   Floats acc = load_floats(sums);
@@ -37,12 +28,13 @@ template <class Type>
     Floats d, dmin = {};
     Ints scales[n_subs], pairs[8], s = {}, m = {};
     Type::header(rows, b * sizeof(Block), d, dmin, scales, pairs);
+    Ints& paired = Type::kHasMin ? m : s;
 #pragma GCC unroll 8
-    for (size_t j = 0; j < 8; j++) m = add_pairs(m, pairs[j], all_of(x.sums + b * 16 + j * 2));
+    for (size_t j = 0; j < 8; j++) paired = add_pairs(paired, pairs[j], all_of(x[b].sums + j * 2));
 #pragma GCC unroll 8
     for (size_t step = 0; step < steps; step++) {
       ahead.fetch<kLanes * sizeof(Block) / steps>();
-      const Ints activations = load_ints(x.values + b * 256 + step * kStep);
+      const Ints activations = load_ints(x[b].values + step * kStep);
       Ints parts[kLanes], dots[step_subs];
 #pragma GCC unroll 16
       for (size_t i = 0; i < kLanes; i++)
@@ -54,7 +46,7 @@ template <class Type>
 #pragma GCC unroll 4
       for (size_t j = 0; j < step_subs; j++) s += dots[j] * scales[step * step_subs + j];
     }
-    add_super_block<Type::kHasMin>(s, m, Type::kOffset, d, dmin, x.scales[b], acc);
+    add_super_block<Type::kHasMin>(s, m, d, dmin, x[b].scale, acc);
   }
   store_floats(sums, acc);
 }
@@ -77,8 +69,8 @@ template <class Type>
   using Block = typename Type::Block;
   constexpr size_t n_subs = 256 / Type::kSubValues, steps = 256 / kStep, step_subs = kStep / Type::kSubValues;
   constexpr size_t runs = Type::kSubValues / 4;
-  A8_256Row tokens[kFewTokens];
-  for (size_t t = 0; t < x.n; t++) tokens[t] = block_of(a8_256_row(x.data + t * x.stride, x.width), first);
+  const A8_256* tokens[kFewTokens];
+  for (size_t t = 0; t < x.n; t++) tokens[t] = a8_256_row(x.data + t * x.stride) + first;
   for (size_t b = 0; b < n_blocks; b++) {
     Floats d, dmin = {};
     Ints scales[n_subs], pairs[8], s[kFewTokens];
@@ -91,7 +83,7 @@ template <class Type>
       Ints w[kLanes];
       turn_step<Type>(rows, b, step, w);
       for (size_t t = 0; t < x.n; t++) {
-        const int8_t* values[1] = {tokens[t].values + b * 256 + step * kStep};
+        const int8_t* values[1] = {opaque(tokens[t] + b)->values + step * kStep};
         Ints sum[1][1] = {{step == 0 ? Ints{} : s[t]}};
 #pragma GCC unroll 4
         for (size_t j = 0; j < step_subs; j++) {
@@ -102,12 +94,13 @@ template <class Type>
       }
     }
     for (size_t t = 0; t < x.n; t++) {
-      const A8_256Row row = block_of(tokens[t], b);
-      Ints m = {};
+      const A8_256& block = *opaque(tokens[t] + b);
+      Ints m = {}, sum = s[t];
+      Ints& paired = Type::kHasMin ? m : sum;
 #pragma GCC unroll 8
-      for (size_t j = 0; j < 8; j++) m = add_pairs(m, pairs[j], all_of(row.sums + j * 2));
+      for (size_t j = 0; j < 8; j++) paired = add_pairs(paired, pairs[j], all_of(block.sums + j * 2));
       Floats acc = load_floats(sums + t * kItemRows);
-      add_super_block<Type::kHasMin>(s[t], m, Type::kOffset, d, dmin, row.scales[0], acc);
+      add_super_block<Type::kHasMin>(sum, m, d, dmin, block.scale, acc);
       store_floats(sums + t * kItemRows, acc);
     }
   }
@@ -154,7 +147,6 @@ struct SuperTile {
   const SuperPanel& panel;
   const Rows& x;
   size_t first_block, n_blocks;
-  int32_t offset;
   float* sums;
   Ahead& ahead;
   size_t fetched_lines;  // per sub-block
@@ -162,24 +154,37 @@ struct SuperTile {
   template <size_t kTokens>
   [[gnu::noinline]] void run(size_t token) const {
     constexpr size_t n_subs = 256 / kSubValues, runs = kSubValues / 4, group_bytes = kPanelGroups * sizeof(Ints);
-    A8_256Row rows[kTokens];
-    const int8_t* values[kTokens];
+    const A8_256* blocks[kTokens];
 #pragma GCC unroll 16
-    for (size_t t = 0; t < kTokens; t++) {
-      rows[t] = a8_256_row(x.data + (token + t) * x.stride, x.width);
-      values[t] = rows[t].values + first_block * 256;
-    }
+    for (size_t t = 0; t < kTokens; t++) blocks[t] = a8_256_row(x.data + (token + t) * x.stride) + first_block;
     const size_t lines = token < kFetchingTiles * kSuperTokens ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
+      const int8_t* values[kTokens];
+#pragma GCC unroll 16
+      for (size_t t = 0; t < kTokens; t++) values[t] = blocks[t][b].values;
       Ints s[kPanelGroups][kTokens] = {};
       for (size_t j = 0; j < n_subs; j++) {
         ahead.fetch_lines(lines);
+#pragma GCC unroll 16
+        for (size_t t = 0; t < kTokens; t++) __builtin_prefetch(values[t] + kTokens * x.stride + j * kSubValues, 0, 3);
         Ints scale[kPanelGroups];
 #pragma GCC unroll 4
         for (size_t g = 0; g < kPanelGroups; g++)
           scale[g] = load_ints(panel.scales + (b * n_subs + j) * group_bytes + g * sizeof(Ints));
         add_scaled_dots<kChain, runs>(PanelWeights{panel.weights + (b * 64 + j * runs) * group_bytes}, values,
-                                      b * 256 + j * kSubValues, scale, s);
+                                      j * kSubValues, scale, s);
+      }
+      Ints m[kPanelGroups][kTokens] = {};
+      Ints(&paired)[kPanelGroups][kTokens] = kHasMin ? m : s;
+#pragma GCC unroll 8
+      for (size_t j = 0; j < 8; j++) {
+        Ints pair[kPanelGroups];
+        for (size_t g = 0; g < kPanelGroups; g++) pair[g] = load_ints(panel.pairs + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints));
+#pragma GCC unroll 16
+        for (size_t t = 0; t < kTokens; t++) {
+          const Ints a = all_of(blocks[t][b].sums + j * 2);
+          for (size_t g = 0; g < kPanelGroups; g++) paired[g][t] = add_pairs(paired[g][t], pair[g], a);
+        }
       }
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
@@ -187,15 +192,10 @@ struct SuperTile {
         const Floats dmin = load_floats(panel.dmin + (b * kPanelGroups + g) * kLanes);
 #pragma GCC unroll 16
         for (size_t t = 0; t < kTokens; t++) {
-          Ints m = {};
-#pragma GCC unroll 8
-          for (size_t j = 0; j < 8; j++)
-            m = add_pairs(m, load_ints(panel.pairs + (b * 8 + j) * group_bytes + g * sizeof(Ints)),
-                          all_of(rows[t].sums + (first_block + b) * 16 + j * 2));
           // The accumulators are touched once per 256 values: they stay in memory, the registers are for the integers.
           float* sum = sums + (token + t) * kItemRows + g * kLanes;
           Floats acc = load_floats(sum);
-          add_super_block<kHasMin>(s[g][t], m, offset, d, dmin, rows[t].scales[first_block + b], acc);
+          add_super_block<kHasMin>(s[g][t], m[g][t], d, dmin, blocks[t][b].scale, acc);
           store_floats(sum, acc);
         }
       }
@@ -214,7 +214,7 @@ void multiply_super_blocks(const Product& p) {
       for_pieces<block_bytes, 256>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
         const Ahead ahead = ahead_of_rows(p, first, kLanes);
         if (p.x.n > 1 || kTurnsForOne<Type>) return few_super_blocks<Type>(rows, n, p.x, b, ahead, sums);
-        stream_super_blocks<Type>(rows, n, block_of(a8_256_row(p.x.data, p.x.width), b), ahead, sums);
+        stream_super_blocks<Type>(rows, n, a8_256_row(p.x.data) + b, ahead, sums);
       });
     }
     return;
@@ -233,7 +233,7 @@ void multiply_super_blocks(const Product& p) {
       for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++)
         unpack_super_blocks<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
       const SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin> tile{
-          panel, p.x, b, n, Type::kOffset, p.sums + first, ahead,
+          panel, p.x, b, n, p.sums + first, ahead,
           lines_per_block(n * block_bytes * kPanelRows, n * (256 / Type::kSubValues), p.x.n, kSuperTokens)};
       for_tokens<kSuperTokens>(p.x.n, tile);
     }

@@ -25,18 +25,19 @@ INFERNODE_INLINE void quantize_block(const float* x, int8_t* values, float* scal
 
 // Columns [begin, end) of a row of k values, both multiples of the type's block; x: the whole row.
 void quantize_row(const float* x, Rows out, size_t row, size_t begin, size_t end) {
-  const size_t k = out.width;
   std::byte* data = out.data + row * out.stride;
   if (out.type == TensorType::kA8_32) {
-    const A8_32Out parts = a8_32_out(data, k);
-    for (size_t i = begin; i < end; i += kA8_32Block)
-      quantize_block<kA8_32Block, kA8_32Block>(x + i, parts.values + i, parts.scales + i / kA8_32Block,
-                                               parts.sums + i / kA8_32Block);
+    A8_32* blocks = reinterpret_cast<A8_32*>(data);
+    for (size_t i = begin; i < end; i += kA8_32Block) {
+      A8_32& block = blocks[i / kA8_32Block];
+      quantize_block<kA8_32Block, kA8_32Block>(x + i, block.values, &block.scale, &block.sum);
+    }
   } else {
-    const A8_256Out parts = a8_256_out(data, k);
-    for (size_t i = begin; i < end; i += kA8_256Block)
-      quantize_block<kA8_256Block, kA8_256SumValues>(x + i, parts.values + i, parts.scales + i / kA8_256Block,
-                                                     parts.sums + i / kA8_256SumValues);
+    A8_256* blocks = reinterpret_cast<A8_256*>(data);
+    for (size_t i = begin; i < end; i += kA8_256Block) {
+      A8_256& block = blocks[i / kA8_256Block];
+      quantize_block<kA8_256Block, kA8_256SumValues>(x + i, block.values, &block.scale, block.sums);
+    }
   }
 }
 

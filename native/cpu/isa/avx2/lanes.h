@@ -64,11 +64,6 @@ INFERNODE_INLINE Ints set_bits(Ints bytes, uint32_t bits, uint32_t, uint8_t valu
 INFERNODE_INLINE Ints load_table(const int8_t* sixteen) { return load_twice<true>(sixteen, sixteen); }
 // table[i] for each byte i < 16.
 INFERNODE_INLINE Ints lookup(Ints table, Ints indices) { return Ints(_mm256_shuffle_epi8(__m256i(table), __m256i(indices))); }
-// The first kStep (or, if not kFull, 32) activations, the rest zero.
-template <bool kFull>
-INFERNODE_INLINE Ints load_activations(const int8_t* values) {
-  return load_ints(values);
-}
 
 // r[i] lane j ↔ r[j] lane i.
 INFERNODE_INLINE void transpose(Ints (&rows)[kLanes]) {

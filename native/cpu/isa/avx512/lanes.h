@@ -68,14 +68,6 @@ INFERNODE_INLINE Ints set_bits(Ints bytes, uint32_t first, uint32_t second, uint
 INFERNODE_INLINE Ints load_table(const int8_t* sixteen) { return load_twice<true>(sixteen, sixteen); }
 // table[i] for each byte i < 16.
 INFERNODE_INLINE Ints lookup(Ints table, Ints indices) { return Ints(_mm512_shuffle_epi8(__m512i(table), __m512i(indices))); }
-// The first kStep (or, if not kFull, 32) activations, the rest zero.
-template <bool kFull>
-INFERNODE_INLINE Ints load_activations(const int8_t* values) {
-  if constexpr (kFull)
-    return load_ints(values);
-  else
-    return Ints(_mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values))));
-}
 
 // r[i] lane j ↔ r[j] lane i.
 INFERNODE_INLINE void transpose(Ints (&rows)[kLanes]) {

@@ -108,11 +108,6 @@ INFERNODE_INLINE int32x4_t lookup(int32x4_t table, int32x4_t indices) {
 }
 // table[i] for each byte i < 16.
 INFERNODE_INLINE Ints lookup(Ints table, Ints indices) { return {lookup(table.low, indices.low), lookup(table.high, indices.high)}; }
-// The first kStep (or, if not kFull, 32) activations, the rest zero.
-template <bool kFull>
-INFERNODE_INLINE Ints load_activations(const int8_t* values) {
-  return load_ints(values);
-}
 
 // r[i] lane j ↔ r[j] lane i, for four rows of four lanes.
 INFERNODE_INLINE void transpose(int32x4_t (&r)[4]) {

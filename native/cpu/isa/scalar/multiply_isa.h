@@ -30,7 +30,7 @@ void multiply_integers(const Product& p, ReadRow read_row) {
   for (size_t t = 0; t < p.x.n; t++)
     for (size_t r = 0; r < p.n_rows; r++) {
       const Block* w = reinterpret_cast<const Block*>(p.weight.data + (p.row + r) * p.weight.row_bytes);
-      p.sums[t * kItemRows + r] = dot(w, read_row(p.x.data + t * p.x.stride, p.x.width), p.weight.cols / Block::kValues);
+      p.sums[t * kItemRows + r] = dot(w, read_row(p.x.data + t * p.x.stride), p.weight.cols / Block::kValues);
     }
 }
 
