@@ -27,17 +27,18 @@ struct BlockTiles {
 
   INFERNODE_INLINE void take_scales(size_t token, size_t n, TokenScales& tokens) const {
     for (size_t t = 0; t < n; t++) {
-      const A8_32Row row = a8_32_row(x.data + (token + t) * x.stride, x.width);
-      for (size_t b = 0; b < n_blocks; b++) tokens.scales[b][t] = row.scales[first_block + b];
-      if constexpr (kHasMin)
-        for (size_t b = 0; b < n_blocks; b++) tokens.sums[b][t] = row.sums[first_block + b];
+      const A8_32* blocks = a8_32_row(x.data + (token + t) * x.stride) + first_block;
+      for (size_t b = 0; b < n_blocks; b++) {
+        tokens.scales[b][t] = blocks[b].scale;
+        tokens.sums[b][t] = blocks[b].sum;
+      }
     }
   }
 
   template <int kSlot>
   INFERNODE_INLINE void multiply_block(size_t token, size_t g, size_t b, TileSums& to) const {
     zero_tile<kSlot>();
-    load_tile<4 + kSlot>(x.data + token * x.stride + (first_block + b) * 32, x.stride);
+    load_tile<4 + kSlot>(a8_32_row(x.data + token * x.stride)[first_block + b].values, x.stride);
     load_tile<6 + kSlot>(panel.weights + (b * 8 * kPanelGroups + g) * sizeof(Ints), kPanelGroups * sizeof(Ints));
     add_dots<kSlot, 4 + kSlot, 6 + kSlot>();
     store_tile<kSlot>(to.of, sizeof to.of[0]);

@@ -126,7 +126,7 @@ struct SuperTiles {
 
   // scaled[group * kParts + part]
   INFERNODE_INLINE void multiply_values(size_t token, size_t b, TileSums (&scaled)[2 * kParts]) const {
-    const std::byte* values = x.data + token * x.stride + (first_block + b) * 256;
+    const int8_t* values = a8_256_row(x.data + token * x.stride)[first_block + b].values;
     const std::byte* weights = panel.weights + b * 4 * kPanelGroups * kParts * kPartBytes;
     const size_t lines = token < kFetchingTiles * kTileRows ? fetched_lines : 0;
     zero_tiles();
@@ -145,7 +145,7 @@ struct SuperTiles {
   INFERNODE_INLINE void multiply_mins(size_t token, size_t n, size_t b, TileSums (&mins)[4]) const {
     alignas(64) std::byte split[kTileRows][kTileBytes] = {};
     for (size_t t = 0; t < n; t++)
-      split_sums(a8_256_row(x.data + (token + t) * x.stride, x.width).sums + (first_block + b) * 16,
+      split_sums(a8_256_row(x.data + (token + t) * x.stride)[first_block + b].sums,
                  reinterpret_cast<SplitSums&>(split[t]));
     const std::byte* vectors = panel.mins + b * kPanelGroups * kMinVectors * sizeof(Ints);
     zero_tiles();
@@ -176,8 +176,8 @@ struct SuperTiles {
           if constexpr (kHasMin) m = load_ints(mins[g * 2].of[t]) + (load_ints(mins[g * 2 + 1].of[t]) << 7);
           float* sum = sums + (token + t) * kItemRows + g * kLanes;
           Floats acc = load_floats(sum);
-          const float x_scale = a8_256_row(x.data + (token + t) * x.stride, x.width).scales[first_block + b];
-          add_super_block<kHasMin>(s, m, 0, d, dmin, x_scale, acc);
+          const float x_scale = a8_256_row(x.data + (token + t) * x.stride)[first_block + b].scale;
+          add_super_block<kHasMin>(s, m, d, dmin, x_scale, acc);
           store_floats(sum, acc);
         }
       }
