@@ -43,12 +43,12 @@ export const sessions = [
       sequences: n,
       contextLength: 512,
       rows: [
-        { name: `${type} ${n} sequences`, together: n, tokens: 48, ratio: [2.5, 5], share: n === 8 ? [0.25, 0.45] : [0.45, 0.6] },
+        { name: `${type} ${n} sequences`, together: n, prompt: 16, tokens: n === 8 ? 48 : 24, ratio: [2.5, 5], share: n === 8 ? [0.25, 0.45] : [0.45, 0.6] },
       ],
     })),
   ),
   ...['f16', 'q8_0'].map((kvType) => ({
-    type: 'q8_0',
+    type: 'q4_0', // which llama.cpp multiplies fastest: what is left is attention
     kvType,
     contextLength: 8192 + 512,
     slow: true,

@@ -111,8 +111,8 @@ async function turnOf(side, rows, turn) {
       const quiet = await speed()
       values.push((100 * (await besideSpinners(speed))) / quiet)
     } else if (row.together) {
-      const prompts = Array.from({ length: row.together }, (_, i) => randomIds(32, 1000 * turn + i))
-      const { milliseconds, generated } = await ask(side, 'together', { prompts, tokens: row.tokens })
+      const prompts = Array.from({ length: row.together }, (_, i) => randomIds(row.prompt, 1000 * turn + i))
+      const { milliseconds, generated } = await ask(side, 'together', { prompts, tokens: turn === 0 ? 4 : row.tokens })
       values.push((1000 * generated) / milliseconds)
     } else if (row.prompt) {
       const { promptMs } = long ?? (await ask(side, 'measure', { ids: randomIds(row.prompt, turn), tokens: 0 }))
@@ -131,8 +131,8 @@ function sharesOf(row, speed, limits) {
   const of = (pick) => median(limits.map(pick))
   const { macsPerPromptToken, bytesPerToken } = limits[0].work
   if (row.generation) return { shareOfLimit: round((speed * bytesPerToken) / of(({ peaks }) => peaks.readBytesPerSecond)), limit: 'read' }
-  // Of many sequences, prompts of 32 tokens are computed beside the tokens that are counted.
-  const perToken = row.together ? macsPerPromptToken * (1 + 32 / row.tokens) : macsPerPromptToken
+  // Of many sequences, prompts are computed beside the tokens that are counted.
+  const perToken = row.together ? macsPerPromptToken * (1 + row.prompt / row.tokens) : macsPerPromptToken
   const limit = row.arithmetic ?? 'int8'
   return { shareOfLimit: round((speed * perToken) / of(({ peaks }) => peaks[`${limit}MacsPerSecond`])), limit }
 }
