@@ -35,7 +35,10 @@ inline uint64_t multiply_all(uint64_t multiply_adds) {
     forget(weights);
     forget(activations);
 #pragma GCC unroll 16
-    for (size_t i = 0; i < kRegisters; i++) sums[i] = peak_step(sums[i], weights, activations);
+    for (size_t i = 0; i < kRegisters; i++) {
+      sums[i] = peak_step(sums[i], weights, activations);
+      forget(weights);  // or equal products would be one
+    }
   }
   for (size_t i = 1; i < kRegisters; i++) sums[0] ^= sums[i];
   int32_t first;

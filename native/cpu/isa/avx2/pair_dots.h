@@ -26,8 +26,8 @@ INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
 // sum + the two products of 16-bit halves.
 INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) { return sum + multiply_pairs(a, b); }
 // The instructions that bound the tiles: kStep multiply-adds. For measuring: the sums may wrap.
-INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints) {
-  return add_halves(sum, UnsignedBytes{weights}.pairs(sum));  // the sum as activations, or all products would be the same one
+INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) {
+  return add_halves(sum, UnsignedBytes{weights}.pairs(activations));
 }
 // How a panel keeps sub-block scales for add_scaled_dots: once per 16-bit half.
 INFERNODE_INLINE Ints packed_scale(Ints scale) { return (scale & 0xffff) | (scale << 16); }
