@@ -9,6 +9,7 @@ namespace {
 
 struct Q4_KLanes {
   using Block = quant::Q4_K;
+  static constexpr bool kTurnsForOne = true;
   static constexpr int kStored = 15;
   static constexpr int kOffset = 0;
   static constexpr size_t kSubValues = 32;  // values per sub-block scale

@@ -9,6 +9,7 @@ namespace {
 
 struct Q5_KLanes {
   using Block = quant::Q5_K;
+  static constexpr bool kTurnsForOne = true;
   static constexpr int kStored = 31;
   static constexpr int kOffset = 0;
   static constexpr size_t kSubValues = 32;
