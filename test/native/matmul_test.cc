@@ -177,17 +177,38 @@ Matrix bf16_pairs_product(const WeightMatrix& w, Input& x) {
   return out;
 }
 
-bool multiplies_pairs(std::string_view isa) { return isa == "avx512_bf16" || isa == "amx"; }
 
-// Every variant and number of tokens gives the bits of the scalar variant (bf16 pairs: those of their own contract); returns the
-// scalar variant's.
+// What a variant with tiles of bf16 computes: of 32 values the even and the odd products apart (Intel SDM, TDPBF16PS).
+Matrix bf16_tiles_product(const WeightMatrix& w, Input& x) {
+  Matrix out(kMaxTokens, w.weight.rows);
+  for (size_t t = 0; t < kMaxTokens; t++)
+    for (size_t r = 0; r < w.weight.rows; r++) {
+      const std::byte* row = w.weight.data + r * w.weight.row_bytes;
+      float acc = 0;
+      for (size_t first = 0; first < w.weight.cols; first += 32) {
+        float halves[2] = {0, 0};
+        for (size_t k = first; k < first + 32; k++) {
+          const bool present = k < w.weight.cols;
+          const float weight = present ? bf16_at(row, k) : 0, value = present ? rounded_to_bf16(x.f32.f32(t)[k]) : 0;
+          halves[k % 2] = flushed(std::fma(weight, value, halves[k % 2]));
+        }
+        acc = flushed(acc + flushed(halves[0] + halves[1]));
+      }
+      out.f32(t)[r] = acc;
+    }
+  return out;
+}
+
+// Every variant and number of tokens gives the bits of the scalar variant (bf16 in pairs or tiles: those of their own contracts);
+// returns the scalar variant's.
 Matrix check_product(WeightMatrix& w, Input& x, const std::vector<size_t>& n_tokens) {
   Matrix of_scalar(kMaxTokens, w.weight.rows);
   execute(variants().back()->linear, linear(x.rows(kMaxTokens), w.weight, of_scalar));
   for (const KernelTable* kernels : variants()) {
-    const bool pairs = w.weight.type == TensorType::kBf16 && multiplies_pairs(kernels->isa);
-    Matrix of_pairs = pairs ? bf16_pairs_product(w, x) : Matrix(0, 1);
-    Matrix& expected = pairs ? of_pairs : of_scalar;
+    const std::string_view isa = w.weight.type == TensorType::kBf16 ? kernels->isa : "";
+    const auto own = isa == "amx" ? bf16_tiles_product : isa == "avx512_bf16" ? bf16_pairs_product : nullptr;
+    Matrix of_own = own ? own(w, x) : Matrix(0, 1);
+    Matrix& expected = own ? of_own : of_scalar;
     for (size_t n : n_tokens) {
       Matrix out(n, w.weight.rows);
       execute(kernels->linear, linear(x.rows(n), w.weight, out), {}, n % 2 ? 3 : 1);
@@ -257,9 +278,19 @@ TEST_CASE("linear gives the bits of the scalar variant for every type, shape and
     }
 }
 
+TEST_CASE("linear carries its sums over rows longer than any piece that a variant takes at once") {
+  Random random(5);
+  for (TensorType type : {TensorType::kBf16, TensorType::kQ8_0, TensorType::kQ4_K}) {
+    const size_t cols = type == TensorType::kBf16 ? 33000 : 33024;
+    Input x(kMaxTokens, cols, random);
+    WeightMatrix w(type, 40, cols, random);
+    check_product(w, x, {1, 9});
+  }
+}
+
 TEST_CASE("linear leaves no tiles configured") {
   Random random(4);
-  for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_K}) {
+  for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_K, TensorType::kBf16}) {
     Input x(kMaxTokens, 256, random);
     WeightMatrix w(type, 33, 256, random);
     for (const KernelTable* kernels : variants()) {

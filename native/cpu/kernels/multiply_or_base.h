@@ -41,6 +41,9 @@ inline void multiply(const Product& p) {
       case TensorType::kIq4_Xs: return multiply_super_block_tiles<Iq4_XsLanes>(p);
       default: break;
     }
+#ifdef INFERNODE_BF16_TILES  // multiply_bf16: for any number of tokens, since its order of additions is its own
+  if (p.weight.type == TensorType::kBf16 && multiply_bf16(p)) return;
+#endif
   INFERNODE_BASE::multiply_rows(p.weight, p.row, p.n_rows, p.x, p.sums, p.panel);
 }
 

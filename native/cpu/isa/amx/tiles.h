@@ -18,9 +18,9 @@ struct TileShapes {
 };
 static_assert(sizeof(TileShapes) == 64);
 
-// Gives the tiles the shapes of C[tokens, 16] += A[tokens, k] · B[k, 16] for k int8 values, and zeros them.
-// 0 … 3 are C, 16 sums (int32) in a row. 4 and 5 are A, the k values of a token in a row. 6 and 7 are B, four values of each of 16
-// weight rows in a row: one vector of a panel.
+// Gives the tiles the shapes of C[tokens, 16] += A[tokens, k] · B[k, 16] for k bytes of values, and zeros them.
+// 0 … 3 are C, 16 sums in a row. 4 and 5 are A, k bytes of a token in a row. 6 and 7 are B, four bytes of each of 16 weight rows in a
+// row: one vector of a panel.
 // Until release_tiles: the thread owes the system 8 KB more at each switch.
 INFERNODE_INLINE void configure_tiles(size_t tokens, size_t k) {
   TileShapes shapes;
@@ -49,6 +49,12 @@ INFERNODE_INLINE void store_tile(void* p, size_t stride) {
 template <int kC, int kA, int kB>
 INFERNODE_INLINE void add_dots() {
   asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));
+}
+
+// C += A · B, pairs of bf16 in place of four bytes; C is f32.
+template <int kC, int kA, int kB>
+INFERNODE_INLINE void add_bf16_dots() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));
 }
 
 }  // namespace
