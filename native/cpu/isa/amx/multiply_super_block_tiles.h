@@ -145,8 +145,7 @@ struct SuperTiles {
   INFERNODE_INLINE void multiply_mins(size_t token, size_t n, size_t b, TileSums (&mins)[4]) const {
     alignas(64) std::byte split[kTileRows][kTileBytes] = {};
     for (size_t t = 0; t < n; t++)
-      split_sums(a8_256_row(x.data + (token + t) * x.stride)[first_block + b].sums,
-                 reinterpret_cast<SplitSums&>(split[t]));
+      split_sums(a8_256_row(x.data + (token + t) * x.stride)[first_block + b].sums, reinterpret_cast<SplitSums&>(split[t]));
     const std::byte* vectors = panel.mins + b * kPanelGroups * kMinVectors * sizeof(Ints);
     zero_tiles();
     load_tile<4>(split, sizeof split[0]);

@@ -37,38 +37,35 @@ struct BlockSquares {
   size_t fetched_lines;  // per block
 
   template <size_t kPairs>
-  INFERNODE_INLINE void add_block(const A8_32Row (&rows)[2 * kPairs], const int8_t* const (&values)[2 * kPairs], size_t g, size_t b,
-                                  Floats (&acc)[2 * kPairs]) const {
+  INFERNODE_INLINE void add_block(const A8_32* const (&blocks)[2 * kPairs], size_t g, size_t b, Floats (&acc)[2 * kPairs]) const {
+    const int8_t* values[2 * kPairs];
+#pragma GCC unroll 8
+    for (size_t t = 0; t < 2 * kPairs; t++) values[t] = blocks[t][b].values;
     Square squares[kPairs][kRowPairs] = {};
     const std::byte* weights = panel.weights + b * kBlockVectorBytes + g * kRowPairs * kVectorBytes;
-    add_16<kPairs>(values, b * 32, weights, squares);
-    add_16<kPairs>(values, b * 32 + 16, weights + kBlockVectorBytes / 2, squares);
+    add_16<kPairs>(values, 0, weights, squares);
+    add_16<kPairs>(values, 16, weights + kBlockVectorBytes / 2, squares);
     const Floats dw = load_floats(panel.scales + (b * kPanelGroups + g) * kLanes);
 #pragma GCC unroll 4
     for (size_t p = 0; p < kPairs; p++) {
-      acc[2 * p] = multiply_add(to_floats(sums_of_first(squares[p])), dw * all_floats(rows[2 * p].scales[b]), acc[2 * p]);
+      acc[2 * p] = multiply_add(to_floats(sums_of_first(squares[p])), dw * all_floats(blocks[2 * p][b].scale), acc[2 * p]);
       acc[2 * p + 1] =
-          multiply_add(to_floats(sums_of_second(squares[p])), dw * all_floats(rows[2 * p + 1].scales[b]), acc[2 * p + 1]);
+          multiply_add(to_floats(sums_of_second(squares[p])), dw * all_floats(blocks[2 * p + 1][b].scale), acc[2 * p + 1]);
     }
     if constexpr (kHasMin) {
       const Floats mw = load_floats(panel.mins + (b * kPanelGroups + g) * kLanes);
 #pragma GCC unroll 8
       for (size_t t = 0; t < 2 * kPairs; t++)
-        acc[t] = multiply_add(to_floats(all_ints(rows[t].sums[b])), mw * all_floats(rows[t].scales[b]), acc[t]);
+        acc[t] = multiply_add(to_floats(all_ints(blocks[t][b].sum)), mw * all_floats(blocks[t][b].scale), acc[t]);
     }
   }
 
   template <size_t kPairs>
   [[gnu::noinline]] void run(size_t first_pair) const {
     const PairedTokens<kPairs> tokens(first_pair, x.n);
-    A8_32Row rows[2 * kPairs];
-    const int8_t* values[2 * kPairs];
+    const A8_32* blocks[2 * kPairs];
 #pragma GCC unroll 8
-    for (size_t t = 0; t < 2 * kPairs; t++) {
-      const A8_32Row row = a8_32_row(x.data + tokens.index[t] * x.stride, x.width);
-      rows[t] = {nullptr, row.scales + first_block, row.sums + first_block};
-      values[t] = row.values + first_block * 32;
-    }
+    for (size_t t = 0; t < 2 * kPairs; t++) blocks[t] = a8_32_row(x.data + tokens.index[t] * x.stride) + first_block;
     for (size_t g = 0; g < n_groups; g++) {
       const size_t lines = g == 0 && first_pair < kFetchingTiles * kBlockPairs ? fetched_lines : 0;
       Floats acc[2 * kPairs];
@@ -76,7 +73,7 @@ struct BlockSquares {
       for (size_t t = 0; t < 2 * kPairs; t++) acc[t] = load_floats(sums + tokens.index[t] * kItemRows + g * kLanes);
       for (size_t b = 0; b < n_blocks; b++) {
         ahead.fetch_lines(lines);
-        add_block<kPairs>(rows, values, g, b, acc);
+        add_block<kPairs>(blocks, g, b, acc);
       }
 #pragma GCC unroll 8
       for (size_t t = 0; t < 2 * kPairs; t++) store_floats(sums + tokens.index[t] * kItemRows + g * kLanes, acc[t]);

@@ -79,10 +79,10 @@ struct SuperSquares {
   INFERNODE_INLINE void add_sub_block(const int8_t* const (&values)[2 * kPairs], size_t g, size_t b, size_t j,
                                       Square (&s)[kPairs][kRowPairs]) const {
     Square squares[kPairs][kRowPairs] = {};
+    const std::byte* weights = panel.weights + b * 8 * kStepVectorBytes + g * kRowPairs * kVectorBytes;
 #pragma GCC unroll 2
     for (size_t k = j * kSubValues; k < (j + 1) * kSubValues; k += 16)
-      add_16<kPairs>(values, b * 256 + k, panel.weights + b * 8 * kStepVectorBytes + k / 16 * (kStepVectorBytes / 2) + g * kRowPairs * kVectorBytes,
-                     squares);
+      add_16<kPairs>(values, k, weights + k / 16 * (kStepVectorBytes / 2), squares);
     const std::byte* scales = panel.scales + ((b * n_subs + j) * kPanelGroups + g) * sizeof(Ints);
 #pragma GCC unroll 4
     for (size_t i = 0; i < kRowPairs; i++) {
@@ -107,9 +107,11 @@ struct SuperSquares {
   }
 
   template <size_t kPairs>
-  INFERNODE_INLINE void run_block(const PairedTokens<kPairs>& tokens, const A8_256Row (&rows)[2 * kPairs],
-                                  const int8_t* const (&values)[2 * kPairs], const SplitSums (&split)[2 * kPairs], size_t g, size_t b,
-                                  size_t lines) const {
+  INFERNODE_INLINE void run_block(const PairedTokens<kPairs>& tokens, const A8_256* const (&blocks)[2 * kPairs],
+                                  const SplitSums (&split)[2 * kPairs], size_t g, size_t b, size_t lines) const {
+    const int8_t* values[2 * kPairs];
+#pragma GCC unroll 8
+    for (size_t t = 0; t < 2 * kPairs; t++) values[t] = blocks[t][b].values;
     Square s[kPairs][kRowPairs] = {}, m[kPairs][kRowPairs] = {};
     for (size_t j = 0; j < n_subs; j++) {
       ahead.fetch_lines(lines);
@@ -126,7 +128,7 @@ struct SuperSquares {
     for (size_t t = 0; t < 2 * kPairs; t++) {
       const Ints scaled = t % 2 ? sums_of_second(s[t / 2]) : sums_of_first(s[t / 2]);
       const Ints mins = t % 2 ? sums_of_second(m[t / 2]) : sums_of_first(m[t / 2]);
-      add_super_block<kHasMin>(scaled, mins, 0, d, dmin, rows[t].scales[b], acc[t]);
+      add_super_block<kHasMin>(scaled, mins, d, dmin, blocks[t][b].scale, acc[t]);
     }
 #pragma GCC unroll 8
     for (size_t t = 0; t < 2 * kPairs; t++) store_floats(sums + tokens.index[t] * kItemRows + g * kLanes, acc[t]);
@@ -135,20 +137,15 @@ struct SuperSquares {
   template <size_t kPairs>
   [[gnu::noinline]] void run(size_t first_pair) const {
     const PairedTokens<kPairs> tokens(first_pair, x.n);
-    A8_256Row rows[2 * kPairs];
-    const int8_t* values[2 * kPairs];
+    const A8_256* blocks[2 * kPairs];
     SplitSums split[2 * kPairs];
 #pragma GCC unroll 8
-    for (size_t t = 0; t < 2 * kPairs; t++) {
-      const A8_256Row row = a8_256_row(x.data + tokens.index[t] * x.stride, x.width);
-      rows[t] = {nullptr, row.scales + first_block, row.sums + first_block * 16};
-      values[t] = row.values + first_block * 256;
-    }
+    for (size_t t = 0; t < 2 * kPairs; t++) blocks[t] = a8_256_row(x.data + tokens.index[t] * x.stride) + first_block;
     const size_t lines = first_pair < kFetchingTiles * kSuperPairs ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
       if constexpr (kHasMin)
-        for (size_t t = 0; t < 2 * kPairs; t++) split_sums(rows[t].sums + b * 16, split[t]);
-      for (size_t g = 0; g < n_groups; g++) run_block<kPairs>(tokens, rows, values, split, g, b, g == 0 ? lines : 0);
+        for (size_t t = 0; t < 2 * kPairs; t++) split_sums(blocks[t][b].sums, split[t]);
+      for (size_t g = 0; g < n_groups; g++) run_block<kPairs>(tokens, blocks, split, g, b, g == 0 ? lines : 0);
     }
   }
 };
