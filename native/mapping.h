@@ -41,6 +41,10 @@ class Mapping {
 #endif
 };
 
+// Enters the pages of a range of mapped memory into the process's page table if they all are in memory already, so that whoever reads
+// them meets no page fault. Reads nothing from a disk, and does nothing where the system cannot (Linux before 5.14, others).
+void enter_page_table(const std::byte* data, size_t bytes);
+
 // One entry per (file, way of opening): models and workers that load the same file share its pages, and what was made of them.
 class MappingRegistry {
  public:

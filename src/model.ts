@@ -325,10 +325,10 @@ export class Model {
     stage('checkpoint', 0)
     const checkpoint = await openCheckpoint(path, given.signal ? { signal: given.signal } : {})
     stage('plan', 0.1)
-    // The vocabulary is read on a native thread while the plan is made on this one.
-    const [compiled, tokenizer] = await Promise.all([
-      compilePlan(checkpoint),
+    // The vocabulary is read on a native thread while the plan is made on this one, so it goes first.
+    const [tokenizer, compiled] = await Promise.all([
       checkpoint.tokenizer && Tokenizer.load(checkpoint.tokenizer),
+      compilePlan(checkpoint),
     ])
     const plan = withContextLength(compiled, given.contextLength)
     stage('weights', 0.5)

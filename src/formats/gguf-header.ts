@@ -230,11 +230,31 @@ class HeaderReader {
   /** Reads lengths only: 262,144 tokens take about 2 ms, decoding them takes over 100. */
   private async skipStrings(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
-      if (this.at + 8 > this.buffer.length) await this.fill(8)
+      i += this.skipShortStrings(Math.min(count - i, 1024))
+      if (i === count) return
+      if (this.turn.over()) await this.turn.next()
+      await this.fill(8)
       const length = this.length()
       this.at += length
-      if ((i & 1023) === 0 && this.turn.over()) await this.turn.next()
     }
+  }
+
+  /**
+   * Skips up to `most` strings that lie within the buffer whole, as nearly all do, and says how many it were. It reads bytes by itself: the
+   * general way takes three times as long, before V8 has compiled it.
+   */
+  private skipShortStrings(most: number): number {
+    const bytes = this.buffer
+    let at = this.at
+    let n = 0
+    for (; n < most && at + 8 <= bytes.length; n++) {
+      const length = bytes[at]! + 256 * (bytes[at + 1]! + 256 * bytes[at + 2]!)
+      const long = bytes[at + 3]! | bytes[at + 4]! | bytes[at + 5]! | bytes[at + 6]! | bytes[at + 7]!
+      if (long !== 0 || length > bytes.length - at - 8) break
+      at += 8 + length
+    }
+    this.at = at
+    return n
   }
 
   private fixed(type: GgufTypeName): Scalar {

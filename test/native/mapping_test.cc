@@ -1,0 +1,85 @@
+// Mapped files: page faults taken ahead are not taken again, whatever has happened to the file meanwhile.
+#include "mapping.h"
+
+#include <doctest/doctest.h>
+
+#ifdef __linux__
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+using namespace infernode;
+
+namespace {
+
+constexpr size_t kBytes = (size_t{8} << 20) + 100;
+
+// A file that is in memory, as it was just written; gone at the end.
+struct WrittenFile {
+  std::string path = std::filesystem::temp_directory_path() / "infernode-mapping-XXXXXX";
+  int fd = ::mkstemp(path.data());
+  WrittenFile() {
+    REQUIRE(fd >= 0);
+    const std::string bytes(kBytes, 'x');
+    REQUIRE(::write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+  }
+  ~WrittenFile() {
+    ::close(fd);
+    ::unlink(path.c_str());
+  }
+};
+
+long faults_of_reading(const Mapping& mapping) {
+  rusage before, after;
+  ::getrusage(RUSAGE_THREAD, &before);
+  size_t sum = 0;
+  for (size_t at = 0; at < mapping.size(); at += 4096) sum += static_cast<size_t>(*(volatile const std::byte*)(mapping.data() + at));
+  ::getrusage(RUSAGE_THREAD, &after);
+  REQUIRE(sum == (mapping.size() + 4095) / 4096 * 'x');
+  return after.ru_minflt - before.ru_minflt;
+}
+
+// Linux before 5.14 cannot.
+bool system_can() {
+  void* page = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const bool can = ::madvise(page, 4096, 22 /* MADV_POPULATE_READ */) == 0;
+  ::munmap(page, 4096);
+  return can;
+}
+
+}  // namespace
+
+TEST_CASE("what was entered into the page table is read without a page fault, at any alignment") {
+  if (!system_can()) {
+    MESSAGE("SKIPPED: this Linux cannot populate page tables");
+    return;
+  }
+  WrittenFile file;
+  MappingRegistry registry;
+  auto mapping = registry.open(file.path, kBytes, true);
+  REQUIRE(mapping);
+  const std::byte* data = (*mapping)->data();
+  // In three parts that begin and end within pages.
+  enter_page_table(data, 5000);
+  enter_page_table(data + 5000, kBytes - 5050);
+  enter_page_table(data + kBytes - 50, 50);
+  CHECK(faults_of_reading(**mapping) < 4);
+}
+
+TEST_CASE("pages that a file has lost are left alone, and so is a range of no bytes") {
+  WrittenFile file;
+  MappingRegistry registry;
+  auto mapping = registry.open(file.path, kBytes, true);
+  REQUIRE(mapping);
+  REQUIRE(::ftruncate(file.fd, 4096) == 0);
+  enter_page_table((*mapping)->data(), kBytes);
+  enter_page_table((*mapping)->data(), 0);
+  CHECK((*mapping)->unchanged().error().code == ErrorCode::kFileChanged);
+}
+
+#endif
