@@ -1,9 +1,10 @@
 /**
  * infernode beside node-llama-cpp: the same file, ids, threads and clock, both sides in turn within one run, medians of several
- * turns. `npm run bench:peers -- [--rows TEXT,…] [--list] [--repeat 5] [--threads 2] [--quick] [--json] [--table]`
+ * turns. `npm run bench:peers -- [--rows TEXT,… | --all] [--list] [--repeat 5] [--threads 2] [--quick] [--json] [--table]`
  *
- * --rows takes rows' names or parts of them (`--rows 'q8_0 prompt,load'`); without it everything but long contexts runs. A run keeps its rows
- * in bench/results/peers.json, where later runs of other rows join them: --table prints all that is there and measures nothing.
+ * --rows takes rows' names or parts of them (`--rows 'q8_0 prompt,load'`); without it everything but long contexts
+ * runs, which take minutes each; --all runs those, too. A run keeps its rows in bench/results/peers.json, where later runs of other rows
+ * join them: --table prints all that is there and measures nothing.
  */
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
@@ -23,6 +24,7 @@ const resultsPath = join(here, '../results/peers.json')
 const { values: args } = parseArgs({
   options: {
     rows: { type: 'string' },
+    all: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     table: { type: 'boolean', default: false },
     quick: { type: 'boolean', default: false },
@@ -39,7 +41,7 @@ const names = new Set(sessions.flatMap(({ rows }) => rows.map(({ name }) => name
 const wanted = args.rows?.split(',').map((part) => part.trim())
 const fits = (name, part) => (names.has(part) ? name === part : name.includes(part))
 const asked = sessions
-  .map((session) => ({ ...session, rows: session.rows.filter(({ name }) => wanted?.some((part) => fits(name, part)) ?? !session.slow) }))
+  .map((session) => ({ ...session, rows: session.rows.filter(({ name }) => wanted?.some((part) => fits(name, part)) ?? (args.all || !session.slow)) }))
   .filter(({ rows }) => rows.length > 0)
 if (asked.length === 0) throw new Error(`There is no row like ${args.rows}; --list names them.`)
 
