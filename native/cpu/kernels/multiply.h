@@ -34,12 +34,16 @@ INFERNODE_INLINE T* opaque(T* p) {
   return p;
 }
 
-// Where the matrix goes on behind the rows at hand. What is asked for while computing on one run of memory is the run behind
-// it: fetched linearly it arrives two to three times faster than row by row.
+// What is asked for while computing on something else: one run of memory after another.
 class Ahead {
  public:
-  explicit Ahead(const std::byte* next) : next_(next) {}
-  // Asks for the next kBytes. Often and little: a burst of requests would stall.
+  // One run without end: fetched linearly a matrix arrives two to three times faster than row by row.
+  explicit Ahead(const std::byte* next) : next_(next), run_(PTRDIFF_MAX), left_(PTRDIFF_MAX), to_next_run_(0) {}
+  // The same `bytes` of each row.
+  Ahead(const std::byte* first, size_t row_bytes, size_t bytes)
+      : next_(first), run_(static_cast<ptrdiff_t>(bytes)), left_(run_), to_next_run_(row_bytes - (bytes + 63) / 64 * 64) {}
+
+  // Asks for the next kBytes of a run without end. Often and little: a burst of requests would stall.
   template <size_t kBytes>
   INFERNODE_INLINE void fetch() {
 #pragma GCC unroll 64
@@ -47,11 +51,20 @@ class Ahead {
     next_ += kBytes;
   }
   INFERNODE_INLINE void fetch_lines(size_t n) {
-    for (; n > 0; n--, next_ += 64) __builtin_prefetch(next_, 0, 3);
+    for (; n > 0; n--) {
+      __builtin_prefetch(next_, 0, 3);
+      next_ += 64;
+      left_ -= 64;
+      if (left_ > 0) continue;
+      next_ += to_next_run_;
+      left_ = run_;
+    }
   }
 
  private:
   const std::byte* next_;
+  ptrdiff_t run_, left_;
+  size_t to_next_run_;
 };
 
 // Rows first … first + kLanes of an item, from byte `offset` of each on; `bytes` of them are read. If there are fewer rows, the
@@ -67,6 +80,16 @@ inline RowGroup row_group(const Product& p, size_t first, size_t offset, size_t 
 // While n rows from `first` on are read: as many behind them.
 INFERNODE_INLINE Ahead ahead_of_rows(const Product& p, size_t first, size_t n) {
   return Ahead(p.weight.data + (p.row + first + n) * p.weight.row_bytes);
+}
+
+// What `ahead` fetches while a panel is multiplied: with few tokens the rows behind the panel's. The activations of many would drive those out of the
+// cache before they are used; so for them it is the bytes from `next` on of the same rows, or the first ones of the next.
+constexpr size_t kCachedActivations = 512 << 10;
+INFERNODE_INLINE void look_ahead(const Product& p, size_t first, size_t next, size_t bytes, Ahead& ahead) {
+  if (p.x.n * p.x.stride < kCachedActivations) return;
+  const bool same = next < p.weight.row_bytes;
+  const std::byte* rows = p.weight.data + (p.row + first + (same ? 0 : kPanelRows)) * p.weight.row_bytes;
+  ahead = Ahead(rows + (same ? next : 0), p.weight.row_bytes, bytes);
 }
 
 // Calls f(rows, first block, blocks) for the blocks of a group: all at once, or in pieces if the group must be copied.
@@ -94,9 +117,10 @@ struct TurnedWeights {
   INFERNODE_INLINE Ints operator()(size_t run, size_t) const { return w[run]; }
 };
 
-// What follows a panel of so many bytes of weights is fetched while its first tiles are computed, some lines per block: memory
+// What follows a panel of so many bytes of weights is fetched while its last tiles are computed, some lines per block: memory
 // would be idle in the meantime.
 constexpr size_t kFetchingTiles = 4;
+INFERNODE_INLINE bool fetches(size_t token, size_t n_tokens, size_t tile_tokens) { return token + kFetchingTiles * tile_tokens >= n_tokens; }
 INFERNODE_INLINE size_t lines_per_block(size_t panel_bytes, size_t n_blocks, size_t n_tokens, size_t tile_tokens) {
   const size_t n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;
   const size_t parts = n_blocks * (n_tiles < kFetchingTiles ? n_tiles : kFetchingTiles);

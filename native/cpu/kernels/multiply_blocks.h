@@ -143,7 +143,7 @@ struct BlockTile {
       blocks[t] = a8_32_row(x.data + (token + t) * x.stride) + first_block;
       for (size_t g = 0; g < kPanelGroups; g++) acc[g][t] = load_floats(sums + (token + t) * kItemRows + g * kLanes);
     }
-    const size_t lines = token < kFetchingTiles * kBlockTokens ? fetched_lines : 0;
+    const size_t lines = fetches(token, x.n, kBlockTokens) ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
       ahead.fetch_lines(lines);
       const int8_t* values[kTokens];
@@ -201,6 +201,7 @@ void multiply_blocks(const Product& p) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
       for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++)
         unpack_blocks<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
+      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
       const BlockTile<chain_of(Type::kStored), Type::kHasMin> tile{
           panel, p.x, b, n, Type::kOffset, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kBlockTokens)};
       for_tokens<kBlockTokens>(p.x.n, tile);

@@ -157,7 +157,7 @@ struct SuperTile {
     const A8_256* blocks[kTokens];
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) blocks[t] = a8_256_row(x.data + (token + t) * x.stride) + first_block;
-    const size_t lines = token < kFetchingTiles * kSuperTokens ? fetched_lines : 0;
+    const size_t lines = fetches(token, x.n, kSuperTokens) ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
       const int8_t* values[kTokens];
 #pragma GCC unroll 16
@@ -232,6 +232,7 @@ void multiply_super_blocks(const Product& p) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
       for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++)
         unpack_super_blocks<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
+      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
       const SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin> tile{
           panel, p.x, b, n, p.sums + first, ahead,
           lines_per_block(n * block_bytes * kPanelRows, n * (256 / Type::kSubValues), p.x.n, kSuperTokens)};
