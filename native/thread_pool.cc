@@ -15,10 +15,12 @@ namespace infernode {
 
 namespace {
 
-// The imbalance between threads at the end of an op is far below this where each has a core; a sleep and a wake-up cost about
-// as much. Longer waits mean that a thread lost its core, or that an op has work for few threads.
-constexpr double kLongestSpinMicroseconds = 40;
-constexpr double kShortestSpinMicroseconds = 0.5;
+// Waits between threads that all have a core are far below this: the rest of a piece at the end of an op, and some 60 µs between two
+// steps. Longer ones mean that a thread lost its core, or that an op has work for few threads. Not much shorter either: beside a busy
+// neighbour a thread that sleeps may get its core back only after the neighbour's slice of milliseconds, so to sleep through what a
+// spin would have outlasted costs most (half a microsecond at least: 32 % of the quiet speed were left instead of 41 %).
+constexpr double kLongestSpinMicroseconds = 120;
+constexpr double kShortestSpinMicroseconds = 60;
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -157,7 +159,7 @@ void ThreadPool::wake_sleepers() {
 }
 
 // Spins, then sleeps until `ready`. A spin that succeeds lets the next one last a little longer, one that fails lets it last half as
-// long: with fewer cores than threads, or a busy neighbour, most waits soon go to sleep almost at once.
+// long: with fewer cores than threads, or a busy neighbour, spins that are in vain are soon as short as can be.
 template <class Ready>
 void ThreadPool::rest(Patience& patience, Ready ready) {
   for (uint32_t turn = 0; turn < patience.turns; turn++) {
