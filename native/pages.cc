@@ -21,7 +21,7 @@ Pages::~Pages() {
 #endif
 }
 
-Result<Pages> Pages::make(size_t bytes, const char* purpose) {
+Result<Pages> Pages::make(size_t bytes, const char* purpose, [[maybe_unused]] bool large) {
   Pages pages;
   if (bytes == 0) return pages;
 #ifdef _WIN32
@@ -35,6 +35,10 @@ Result<Pages> Pages::make(size_t bytes, const char* purpose) {
                    ? MAP_FAILED
                    : ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) return error(ErrorCode::kOutOfMemory, {purpose, std::to_string(bytes)});
+#ifdef MADV_HUGEPAGE
+  constexpr size_t kLeastLarge = size_t{32} << 20;
+  if (large && bytes >= kLeastLarge) ::madvise(data, bytes, MADV_HUGEPAGE);  // a hint: refusing it is no error
+#endif
 #endif
   pages.data_ = static_cast<std::byte*>(data);
   pages.size_ = bytes;

@@ -20,8 +20,9 @@ class Pages {
   }
   ~Pages();
 
-  // `purpose` names the memory in kOutOfMemory. Zero bytes give an empty one.
-  static Result<Pages> make(size_t bytes, const char* purpose);
+  // `purpose` names the memory in kOutOfMemory. Zero bytes give an empty one. `large`: in pages of 2 MB where the system grants
+  // them and the memory is large enough for that to be no waste: quicker to read, slower to write to for the first time.
+  static Result<Pages> make(size_t bytes, const char* purpose, bool large = false);
 
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }

@@ -146,7 +146,7 @@ class CpuExecutable final : public Executable {
     const size_t kv_bytes = limits.kv_pages * cache_.page_bytes;
     INFERNODE_ASSIGN(token_arena, Pages::make(max_tokens_ * plan_->token_row_bytes, "activations"));
     INFERNODE_ASSIGN(output_arena, Pages::make(max_outputs_ * plan_->output_row_bytes, "logits"));
-    INFERNODE_ASSIGN(kv, Pages::make(kv_bytes, "the KV cache"));
+    INFERNODE_ASSIGN(kv, Pages::make(kv_bytes, "the KV cache", true));
     token_arena_ = std::move(token_arena);
     output_arena_ = std::move(output_arena);
     kv_ = std::move(kv);

@@ -118,7 +118,7 @@ Napi::Value measure(const Napi::CallbackInfo& info) {
   if (!runtime) return rejected(env, runtime.error());
   if (threads == 0) threads = (*runtime)->default_threads();
   // Far larger than any last-level cache share; written once so that its pages are real and different.
-  auto data = Pages::make(size_t{512} << 20, "measuring");
+  auto data = Pages::make(size_t{512} << 20, "measuring", true);
   if (!data) return rejected(env, data.error());
   auto shared = std::make_shared<Pages>(std::move(*data));
   Pending<Measured> pending(env, [](Napi::Env env, Measured& measured) -> Napi::Value {
