@@ -3,10 +3,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
+import { targetTypes } from '../convert.js'
+import type { TargetType } from '../convert/choose-types.js'
 import { type MachinePeaks, measureMachine, Model, type Profile, runtime } from '../index.js'
 import { native } from '../native.js'
 import type { OpCall } from '../profile.js'
-import { encodableTypes } from '../quantize/encode.js'
 import { type TensorTypeName, tensorTypes } from '../tensor-types.js'
 import { benchShapes, shortened } from './bench-shapes.js'
 import { drawRoofline } from './roofline.js'
@@ -59,6 +60,8 @@ last one's end; medians over calls are printed, JSON has the 10th and 90th perce
 reading of memory, and multiply-adds in registers, in int8, bf16 or (other floats, attention) f32. An op is compared with the one
 that it meets first: a product with few tokens reads, one with many computes. What works in caches may be faster than memory.
 
+Matrices whose rows are no whole number of a type's blocks get the type that \`infernode quantize\` gives them.
+
 Shapes: ${Object.keys(benchShapes).join(', ')}.
 
 Examples:
@@ -95,11 +98,11 @@ async function benchKernels(flags: Flags): Promise<void> {
       if (!known.includes(name)) throw new UsageError(`${option}: there is no ${name} here; there are ${known.join(', ')}.`)
     return names
   }
-  const types = encodableTypes()
+  const types = targetTypes()
   const isas = machine.isas
   const plan = {
     shapes: flags.all ? Object.keys(benchShapes) : choose('--shape', flags.shape, Object.keys(benchShapes)),
-    types: flags.all ? types : (choose('--type', flags.type, types) as TensorTypeName[]),
+    types: flags.all ? types : (choose('--type', flags.type, types) as TargetType[]),
     isas: flags.all ? isas : choose('--isa', flags.isa ?? machine.isa, isas),
     tokens: flags.tokens.split(',').map(Number),
   }
@@ -162,14 +165,15 @@ async function callsOf(path: string, isa: string, threads: number, tokens: reado
   })
   const calls: OpCall[] = []
   try {
-    let turn = 0
-    const run = (nPrompt: number, maxTokens: number): Promise<unknown> => {
+    let turn = 1
+    const run = (nPrompt: number, maxTokens: number, ids: number): Promise<unknown> => {
       const options = { maxTokens, temperature: 0, logitBias: { 2: -Infinity }, signal: interruption.signal }
-      return model.generate(randomIds(nPrompt, model.info.vocabSize, turn++), options).result()
+      return model.generate(randomIds(nPrompt, model.info.vocabSize, ids), options).result()
     }
     for (const n of tokens) {
-      const work = n === 1 ? () => run(flags.positions, steps) : () => run(n, 1)
-      await work() // pages come into memory
+      // What comes before single tokens is computed once: it lies in the cache of prefixes after that.
+      const work = n === 1 ? () => run(flags.positions, steps, 0) : () => run(n, 1, turn++)
+      await (n === 1 ? run(flags.positions, 2, 0) : work()) // pages come into memory
       for (let i = 0; i < (n === 1 ? 1 : flags.repeat); i++) {
         const profile: Profile = await model.profile(work)
         calls.push(...profile.calls().filter(({ rows, body }) => rows === n && (body || n === 1)))
@@ -184,7 +188,7 @@ async function callsOf(path: string, isa: string, threads: number, tokens: reado
 /** Tokens that are generated one by one. */
 const steps = 24
 
-/** Other ids in every turn, so that no cache of prefixes helps. */
+/** Others in every turn, so that no cache of prefixes helps. */
 function randomIds(count: number, vocabSize: number, turn: number): number[] {
   let x = 12345 + 7919 * turn
   return Array.from({ length: count }, () => 300 + (((x = Math.imul(x, 1103515245) + 12345) >>> 1) % (vocabSize - 300)))

@@ -1,4 +1,5 @@
 /** Writes checkpoints of real shapes with random weights of any type, so that speed can be measured without a download. */
+import { fittingType, type TargetType } from '../convert/choose-types.js'
 import { ggufArray, GgufWriter, type GgufWriterTensor, type GgufWriterValue, ggufValue } from '../formats/gguf-writer.js'
 import { quantizeTensor } from '../quantize/encode.js'
 import { rowBytes, type TensorTypeName, tensorTypes } from '../tensor-types.js'
@@ -24,8 +25,11 @@ export interface SyntheticShape {
   nActive?: number
 }
 
-/** Writes a GGUF file; its matrices are of `type`, its norms f32. The same bytes on every machine. Throws FILE_UNWRITABLE. */
-export async function writeSynthetic(path: string, shape: SyntheticShape, type: TensorTypeName): Promise<void> {
+/**
+ * Writes a GGUF file; its matrices are of `type` (where blocks do not divide the rows, of what `quantize` takes instead), its norms
+ * f32. The same bytes on every machine. Throws FILE_UNWRITABLE.
+ */
+export async function writeSynthetic(path: string, shape: SyntheticShape, type: TargetType): Promise<void> {
   const tensors = tensorsOf(shape, type)
   const writer = await GgufWriter.create(path, { metadata: new Map(metadataOf(shape)), tensors })
   const patterns = new Map<string, Promise<Pattern>>()
@@ -94,9 +98,9 @@ async function writeRepeated(writer: GgufWriter, name: string, { bytes, blockByt
   }
 }
 
-function tensorsOf(shape: SyntheticShape, type: TensorTypeName): GgufWriterTensor[] {
+function tensorsOf(shape: SyntheticShape, type: TargetType): GgufWriterTensor[] {
   const { architecture = 'llama', dim, nLayers, nHeads, nKvHeads, headDim = dim / nHeads, ffnDim, vocabSize, nExperts } = shape
-  const matrix = (name: string, ...dims: number[]): GgufWriterTensor => ({ name: `${name}.weight`, type, shape: dims })
+  const matrix = (name: string, ...dims: number[]): GgufWriterTensor => ({ name: `${name}.weight`, type: fittingType(type, dims.at(-1)!), shape: dims })
   const norm = (name: string, width = dim): GgufWriterTensor => ({ name: `${name}.weight`, type: 'f32', shape: [width] })
   const tensors = [matrix('token_embd', vocabSize, dim)]
   for (let i = 0; i < nLayers; i++) {

@@ -118,8 +118,13 @@ function mixture(name: string, { type, pure }: TypeOptions): TargetType | null {
 }
 
 function fit(wanted: TargetType, { shape }: TensorToType): TypeChoice {
-  const rowLength = shape.at(-1)!
-  let type: TargetType = wanted
-  while (rowLength % tensorTypes[type].blockValues !== 0) type = fallbacks[type] ?? 'f16'
+  const type = fittingType(wanted, shape.at(-1)!)
   return type === wanted ? { type } : { type, insteadOf: wanted }
+}
+
+/** The type whose blocks divide such rows: the one that is wanted, or what stands in for it. */
+export function fittingType(wanted: TargetType, rowLength: number): TargetType {
+  let type = wanted
+  while (rowLength % tensorTypes[type].blockValues !== 0) type = fallbacks[type] ?? 'f16'
+  return type
 }

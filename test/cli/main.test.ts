@@ -376,6 +376,16 @@ describe('infernode info and bench', () => {
     expect(drawing).not.toMatch(/NaN|undefined|Infinity/)
   })
 
+  it('measures matrices whose rows a type does not divide in the type that takes its place', async () => {
+    const flags = ['--shape', 'gemma-3-270m', '--type', 'q3_k', '--tokens', '1', '--positions', '2', '--repeat', '1', '--json']
+    const { code, stdout } = await infernode(['bench', 'kernels', ...flags])
+    expect(code).toBe(0)
+    const { rows } = JSON.parse(stdout) as { rows: KernelRow[] }
+    const types = new Map(rows.filter(({ op }) => op === 'linear').map(({ shape, type }) => [shape, type]))
+    expect(types.get('640×2048')).toBe('q3_k')
+    expect(types.get('2048×640 + 2048×640')).toBe('q4_0')
+  })
+
   it('lists the rows of the comparison with others without installing them', async () => {
     const { code, stdout } = await infernode(['bench', 'peers', '--', '--list'])
     expect(code).toBe(0)
