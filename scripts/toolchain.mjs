@@ -67,7 +67,7 @@ export function capture(command, args, { onLine, env = cleanEnv(), cwd = root } 
 }
 
 // Sanitized kernels take minutes to compile, so not every variant: races are between threads, whatever the instructions; and the
-// two AVX-512 variants left out differ from avx512_vnni in a header each. Without sanitizers, all variants are tested.
+// AVX-512 variants left out differ from avx512_vnni in a header each, amx in its tiles. Without sanitizers, all variants are tested.
 const sanitizedIsas = { thread: 'avx2', 'address,undefined': 'avx2;avx512_vnni' }
 
 /** Builds targets of CMakeLists.txt under sanitizers ('' for none, shares the addon's objects) and returns the build tree. */

@@ -145,7 +145,7 @@ const errors = {
   ],
   ISA_UNKNOWN: (name: string, known: string) => [`There is no ISA variant "${name}".`, `Set INFERNODE_ISA to one of: ${known}.`],
   ISA_UNSUPPORTED: (name: string, missing: string) => [
-    `This CPU cannot run the ISA variant "${name}": it lacks ${missing}.`,
+    `This machine cannot run the ISA variant "${name}": it lacks ${missing}.`,
     'Unset INFERNODE_ISA to let infernode choose.',
   ],
   INTERNAL: (reason: string) => [`Internal error: ${reason}.`, 'This is a defect of infernode; please report it with the steps to see it.'],
