@@ -117,8 +117,9 @@ Napi::Value measure(const Napi::CallbackInfo& info) {
   auto runtime = Environment::of(env).runtime();
   if (!runtime) return rejected(env, runtime.error());
   if (threads == 0) threads = (*runtime)->default_threads();
-  // Far larger than any last-level cache share; written once so that its pages are real and different.
-  auto data = Pages::make(size_t{512} << 20, "measuring", true);
+  // Far larger than any last-level cache share; written once so that its pages are real and different. In ordinary pages, as
+  // mapped weights lie in the system's cache: from large ones a sixth more can be read.
+  auto data = Pages::make(size_t{512} << 20, "measuring");
   if (!data) return rejected(env, data.error());
   auto shared = std::make_shared<Pages>(std::move(*data));
   Pending<Measured> pending(env, [](Napi::Env env, Measured& measured) -> Napi::Value {
