@@ -3,7 +3,7 @@
 // others disturbs all alike; medians count.
 //
 //   attention_bench [--isa NAME] [--threads N] [--rounds N] [--heads N] [--kv-heads N] [--dim N] [--window N] [--prompt N]
-//                   [--context N] [TYPE …]
+//                   [--context N] [--layers N] [TYPE …]
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -112,7 +112,8 @@ double multiply_add(const std::string& isa, size_t n) {
 
 struct Options {
   const KernelTable* kernels = variants().front();
-  size_t threads = 1, rounds = 7, heads = 32, kv_heads = 4, head_dim = 64, window = 0, prompt = 2048, context = 8192;
+  size_t threads = 1, rounds = 7, heads = 32, kv_heads = 4, head_dim = 64, window = 0, prompt = 2048, context = 8192,
+         layers = 0;
   std::vector<TensorType> types;
 };
 
@@ -123,7 +124,7 @@ struct Case {
   std::vector<double> times;
 
   Case(const Options& o, TensorType type, size_t start, size_t n_rows)
-      : type(type), start(start), n_rows(n_rows), layers(n_rows > 1 ? 1 : 0) {
+      : type(type), start(start), n_rows(n_rows), layers(n_rows > 1 ? 1 : o.layers) {
     const size_t layer = pages() * cpu::slot_bytes(type, o.kv_heads, o.head_dim);
     if (layers == 0) layers = std::max<size_t>(1, (size_t{160} << 20) / layer);
   }
@@ -241,6 +242,7 @@ Options parse(int argc, char** argv) {
                      : option == "--window"   ? &o.window
                      : option == "--prompt"   ? &o.prompt
                      : option == "--context"  ? &o.context
+                     : option == "--layers"   ? &o.layers
                                               : nullptr;
     if (number) {
       *number = std::strtoul(value, nullptr, 10);

@@ -194,6 +194,9 @@ struct Item {
   }
 
   void read_queries(const Scratch& scratch) const {
+    // All at once: they come from as many places as there are rows.
+    for (size_t row = 0; row < n_rows(); row++)
+      for (size_t e = 0; e < shape.head_dim; e += 64 / sizeof(float)) prefetch(query_values(row) + e);
     for (size_t t = 0; t < Tile::count(n_rows()); t++) {
       const Tile tile(t, n_rows());
       float* q = tile_queries(scratch, tile);
@@ -212,34 +215,34 @@ struct Item {
   float query_scale() const { return op.scale * kLog2E; }
 
   void read_query(const Tile& tile, size_t r, float* q) const {
-    const size_t stride = tile.kind->rows;
-    if (r >= tile.n) {
-      for (size_t e = 0; e < shape.head_dim; e++) q[e * stride + r] = 0;
-      return;
+    const F32 scale = F32::all(query_scale());
+    for (size_t first = 0; first < shape.head_dim; first += kQueryPiece) {
+      float* piece = q + first * tile.kind->rows + r * kQueryPiece;
+      for (size_t i = 0; i < kQueryPiece; i += F32::lanes) {
+        const size_t e = first + i, rest = e < shape.head_dim ? shape.head_dim - e : 0;
+        store(piece + i, r < tile.n && rest > 0 ? load(query_values(tile.begin + r) + e, rest) * scale : F32::zero());
+      }
     }
-    const float *x = query_values(tile.begin + r), scale = query_scale();
-    for (size_t e = 0; e < shape.head_dim; e++) q[e * stride + r] = x[e] * scale;
   }
   void read_query_bytes(const Tile& tile, size_t r, int32_t* q) const {
-    const size_t stride = tile.kind->rows, quads = quads_of(shape.head_dim), blocks = (shape.head_dim + 31) / 32;
-    float* scales = reinterpret_cast<float*>(q + quads * stride);
-    int32_t* offsets = q + (quads + blocks) * stride;
+    const size_t stride = tile.kind->rows, blocks = kv_scale_blocks(TensorType::kQ8_0, shape.head_dim);
+    float* scales = reinterpret_cast<float*>(q + blocks * 8 * stride);
+    int32_t* offsets = q + blocks * 9 * stride;
     const F32 scale = F32::all(query_scale());
     for (size_t block = 0; block < blocks; block++) {
       float x[32] = {};
-      int8_t bytes[32];
-      const size_t width = smaller(32, shape.head_dim - block * 32);
-      if (r < tile.n)
-        for (size_t e = 0; e < width; e += F32::lanes)
-          store(x + e, load(query_values(tile.begin + r) + block * 32 + e, width - e) * scale);
+      const size_t first = block * 32, end = r < tile.n ? smaller(first + 32, shape.head_dim) : first;
+      for (size_t e = first; e < end; e += F32::lanes)
+        store(x + e - first, load(query_values(tile.begin + r) + e, end - e) * scale);
       const float of_block = block_scale(x, 32), inverse = inverse_scale(of_block);
+      int8_t bytes[32];
       I32 total = I32::zero();
       for (size_t e = 0; e < 32; e += F32::lanes) {
         const I32 values = quantized(x + e, F32::lanes, inverse);
         store(bytes + e, values);
         total = total + values;
       }
-      for (size_t i = 0; i * 4 < width; i++) __builtin_memcpy(q + (block * 8 + i) * stride + r, bytes + i * 4, 4);
+      for (size_t i = 0; i < 8; i++) __builtin_memcpy(q + (block * 8 + i) * stride + r, bytes + i * 4, 4);
       scales[block * stride + r] = of_block;
       offsets[block * stride + r] = -kKeyOffset * sum(total);
     }

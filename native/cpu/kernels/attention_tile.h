@@ -94,14 +94,16 @@ constexpr size_t kLinesAhead = larger(1, (sizeof(Element) == 1 ? 2 : sizeof(Elem
 
 // ---- scores [R, 64] = q · keys, for (at least) the positions that the tile sees
 
-// A tile's queries as page_scores reads them, scaled. For floats: [E, R]. For bytes: four together [E / 4, R], then per block
-// of 32 the queries' scales [blocks, R] and what the keys' offset adds to their sums, negative [blocks, R].
+// A tile's queries as page_scores reads them, scaled. For floats: a piece of each row after the other, so that all lie at fixed
+// distances. For bytes: four together [pieces of 32 bytes, 8, R], then for
+// each of these the queries' scales [pieces, R] and what the keys' offset adds to their sums, negative [pieces, R].
+constexpr size_t kQueryPiece = 64;
+
 template <class Page>
 struct Queries {
   const float* values;
   Queries(const float* data, size_t, size_t) : values(data) {}
 };
-constexpr size_t quads_of(size_t head_dim) { return (head_dim + 3) / 4; }
 template <>
 struct Queries<Page<int8_t>> {
   const int32_t* quads;
@@ -109,12 +111,12 @@ struct Queries<Page<int8_t>> {
   const int32_t* offsets;
   Queries(const float* data, size_t head_dim, size_t rows)
       : quads(reinterpret_cast<const int32_t*>(data)),
-        scales(data + quads_of(head_dim) * rows),
+        scales(data + kv_scale_blocks(TensorType::kQ8_0, head_dim) * 8 * rows),
         offsets(reinterpret_cast<const int32_t*>(scales + kv_scale_blocks(TensorType::kQ8_0, head_dim) * rows)) {}
 };
 // Words per row.
 constexpr size_t query_words(TensorType type, size_t head_dim) {
-  return type == TensorType::kQ8_0 ? quads_of(head_dim) + 2 * kv_scale_blocks(type, head_dim) : head_dim;
+  return type == TensorType::kQ8_0 ? kv_scale_blocks(type, head_dim) * 10 : (head_dim + kQueryPiece - 1) / kQueryPiece * kQueryPiece;
 }
 
 template <size_t R, class Element>
@@ -127,17 +129,21 @@ INFERNODE_INLINE void page_scores(const Page<Element>& page, const Queries<Page<
     for (size_t r = 0; r < R; r++)
 #pragma GCC unroll 8
       for (size_t v = 0; v < vectors; v++) sum[r][v] = F32::zero();
+    for (size_t first = 0; first < page.head_dim; first += kQueryPiece) {
+      const Element* keys = page.keys + first * kPagePositions + j;
+      const float *piece = q.values + first * R, *end = piece + smaller(kQueryPiece, page.head_dim - first);
 #pragma GCC unroll 1
-    for (size_t e = 0; e < page.head_dim; e++) {
-      ahead.fetch<kLinesAhead<Element, vectors>>();
-      F32 key[vectors];
+      for (; piece < end; piece++, keys += kPagePositions) {
+        ahead.fetch<kLinesAhead<Element, vectors>>();
+        F32 key[vectors];
 #pragma GCC unroll 8
-      for (size_t v = 0; v < vectors; v++) key[v] = load(page.keys + e * kPagePositions + j + v * lanes);
+        for (size_t v = 0; v < vectors; v++) key[v] = load(keys + v * lanes);
 #pragma GCC unroll 16
-      for (size_t r = 0; r < R; r++) {
-        const F32 broadcast = F32::all(q.values[e * R + r]);
+        for (size_t r = 0; r < R; r++) {
+          const F32 broadcast = F32::all(piece[r * kQueryPiece]);
 #pragma GCC unroll 8
-        for (size_t v = 0; v < vectors; v++) sum[r][v] = fma(broadcast, key[v], sum[r][v]);
+          for (size_t v = 0; v < vectors; v++) sum[r][v] = fma(broadcast, key[v], sum[r][v]);
+        }
       }
     }
 #pragma GCC unroll 16
@@ -151,14 +157,14 @@ template <size_t R>
 INFERNODE_INLINE void page_scores(const Page<int8_t>& page, const Queries<Page<int8_t>>& q, VisibleToTile seen,
                                   float (*scores)[kPagePositions], Ahead& ahead) {
   constexpr size_t lanes = F32::lanes, vectors = kTileVectors<R>, step = vectors * lanes;
-  const size_t quads = quads_of(page.head_dim);
+  const size_t quads = (page.head_dim + 3) / 4;
   for (size_t j = seen.begin / step * step; j < seen.end; j += step) {
     for (size_t block = 0; block * 8 < quads; block++) {
-      I32 sum[R][vectors];
+      Dots sum[R][vectors];
 #pragma GCC unroll 16
       for (size_t r = 0; r < R; r++)
 #pragma GCC unroll 8
-        for (size_t v = 0; v < vectors; v++) sum[r][v] = kKeyOffset == 0 ? I32::zero() : I32::all(q.offsets[block * R + r]);
+        for (size_t v = 0; v < vectors; v++) sum[r][v] = kKeyOffset == 0 ? Dots::zero() : Dots::all(q.offsets[block * R + r]);
       const size_t end = smaller(block * 8 + 8, quads);
 #pragma GCC unroll 1
       for (size_t quad = block * 8; quad < end; quad++) {

@@ -12,8 +12,18 @@ struct Quads {
   __m512i bytes;
 };
 INFERNODE_INLINE Quads load_quads(const int8_t* p) { return {_mm512_loadu_si512(p)}; }
-INFERNODE_INLINE I32 add_dots(I32 sum, Quads keys, int32_t q) {
-  return {_mm512_dpbusd_epi32(sum.v, keys.bytes, _mm512_set1_epi32(q))};
+// Not I32, whose type is one of 64-bit lanes: GCC would copy a sum before and after each use as one of 32-bit lanes.
+struct Dots {
+  typedef int32_t Lanes __attribute__((vector_size(64)));
+  Lanes v;
+  INFERNODE_INLINE static Dots zero() { return {Lanes{}}; }
+  INFERNODE_INLINE static Dots all(int32_t x) { return {Lanes{} + x}; }
+};
+INFERNODE_INLINE F32 to_f32(Dots x) { return to_f32(I32{__m512i(x.v)}); }
+
+INFERNODE_INLINE Dots add_dots(Dots sum, Quads keys, int32_t q) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(keys.bytes), "v"(_mm512_set1_epi32(q)));  // the intrinsic's type is that of I32
+  return sum;
 }
 
 }  // namespace
