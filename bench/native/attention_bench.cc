@@ -184,7 +184,7 @@ struct Cache {
   }
 };
 
-// One layer after the other, as a step has them; seconds per layer.
+// One layer after the other in one run of the pool, as a step has them; seconds per layer.
 double run_case(const Options& o, const Case& c, Cache& cache, ThreadPool& pool, Matrix& q, Matrix& out) {
   const float scale = 1 / std::sqrt(static_cast<float>(o.head_dim));
   Rows q_rows = q.rows(), out_rows = out.rows();
@@ -193,28 +193,34 @@ double run_case(const Options& o, const Case& c, Cache& cache, ThreadPool& pool,
     const Kernel<Attention>& kernel;
     Attention op;
     Batch& batch;
+    size_t sections_of_layer;
     std::vector<Bytes> scratch;
   } step = {o.kernels->attention,
             {q_rows, out_rows, 0, static_cast<uint32_t>(o.head_dim), scale, static_cast<uint32_t>(o.window), 0},
             cache.batch,
+            1,
             {}};
   Bytes shared(step.kernel.shared_bytes(step.op, step.batch));
   step.batch.shared = shared.data();
   for (size_t i = 0; i < o.threads; i++) step.scratch.emplace_back(step.kernel.scratch_bytes(step.op, step.batch));
-  const size_t pieces = o.threads * 8;
+  const size_t items = step.kernel.items(step.op, step.batch), merges = step.kernel.merge_items(step.op, step.batch);
+  std::vector<ThreadPool::Section> sections;
+  for (size_t layer = 0; layer < c.layers; layer++) {
+    const size_t pieces = o.threads * 8;
+    sections.push_back({items, std::max<size_t>(1, items / pieces)});
+    if (merges > 0) sections.push_back({merges, std::max<size_t>(1, merges / pieces)});
+  }
+  step.sections_of_layer = sections.size() / c.layers;
+  const auto run = [](void* context, size_t section, size_t begin, size_t end, int thread) {
+    Step& step = *static_cast<Step*>(context);
+    Attention op = step.op;
+    op.layer = static_cast<uint32_t>(section / step.sections_of_layer);
+    const bool merge = section % step.sections_of_layer == 1;
+    (merge ? step.kernel.merge : step.kernel.run)(op, step.batch, {begin, end}, step.scratch[thread].data());
+  };
   const clockid_t clock = o.threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
   const double start = seconds(clock);
-  for (size_t layer = 0; layer < c.layers; layer++) {
-    step.op.layer = static_cast<uint32_t>(layer);
-    const size_t items = step.kernel.items(step.op, step.batch), merges = step.kernel.merge_items(step.op, step.batch);
-    const ThreadPool::Section sections[] = {{items, std::max<size_t>(1, items / pieces)},
-                                            {merges, std::max<size_t>(1, merges / pieces)}};
-    const auto run = [](void* context, size_t section, size_t begin, size_t end, int thread) {
-      Step& step = *static_cast<Step*>(context);
-      (section ? step.kernel.merge : step.kernel.run)(step.op, step.batch, {begin, end}, step.scratch[thread].data());
-    };
-    pool.run(static_cast<int>(o.threads), sections, merges > 0 ? 2 : 1, run, &step);
-  }
+  pool.run(static_cast<int>(o.threads), sections.data(), sections.size(), run, &step);
   return (seconds(clock) - start) / static_cast<double>(c.layers);
 }
 
