@@ -116,7 +116,8 @@ struct Queries<Page<int8_t>> {
 };
 // Words per row.
 constexpr size_t query_words(TensorType type, size_t head_dim) {
-  return type == TensorType::kQ8_0 ? kv_scale_blocks(type, head_dim) * 10 : (head_dim + kQueryPiece - 1) / kQueryPiece * kQueryPiece;
+  if (type == TensorType::kQ8_0) return kv_scale_blocks(type, head_dim) * 10;
+  return (head_dim + kQueryPiece - 1) / kQueryPiece * kQueryPiece;
 }
 
 template <size_t R, class Element>

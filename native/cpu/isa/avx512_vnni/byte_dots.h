@@ -22,7 +22,8 @@ struct Dots {
 INFERNODE_INLINE F32 to_f32(Dots x) { return to_f32(I32{__m512i(x.v)}); }
 
 INFERNODE_INLINE Dots add_dots(Dots sum, Quads keys, int32_t q) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(keys.bytes), "v"(_mm512_set1_epi32(q)));  // the intrinsic's type is that of I32
+  // The intrinsic has the type of I32.
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(keys.bytes), "v"(_mm512_set1_epi32(q)));
   return sum;
 }
 

@@ -22,7 +22,8 @@ struct Dots {
 INFERNODE_INLINE F32 to_f32(Dots x) { return to_f32(I32{__m256i(x.v)}); }
 
 INFERNODE_INLINE Dots add_dots(Dots sum, Quads keys, int32_t q) {
-  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.v) : "x"(keys.bytes), "x"(_mm256_set1_epi32(q)));  // the intrinsic's type is that of I32
+  // The intrinsic has the type of I32.
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.v) : "x"(keys.bytes), "x"(_mm256_set1_epi32(q)));
   return sum;
 }
 
