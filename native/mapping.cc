@@ -57,22 +57,20 @@ Status read_all(int fd, const std::string& path, std::byte* out, size_t bytes) {
 }  // namespace
 
 #ifdef __linux__
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22  // headers may be older than the system
-#endif
 void enter_page_table(const std::byte* data, size_t bytes) {
   static const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  // What a page fault enters at once, unless an administrator chose otherwise.
+  constexpr size_t kFaultBytes = size_t{64} << 10;
   constexpr size_t kMostPages = 1024;
   unsigned char resident[kMostPages];
   const size_t before = reinterpret_cast<uintptr_t>(data) % page;
   const std::byte* end = data + bytes;
   for (const std::byte* at = data - before; at < end; at += kMostPages * page) {
     const size_t n = std::min(kMostPages * page, static_cast<size_t>(end - at));
-    void* piece = const_cast<std::byte*>(at);
-    if (::mincore(piece, n, resident) != 0) return;
-    const unsigned char* last = resident + (n + page - 1) / page;
-    if (std::all_of(static_cast<const unsigned char*>(resident), last, [](unsigned char r) { return (r & 1) != 0; }))
-      if (::madvise(piece, n, MADV_POPULATE_READ) != 0) return;
+    if (::mincore(const_cast<std::byte*>(at), n, resident) != 0) return;
+    // By page faults: MADV_POPULATE_READ takes a third longer, as it looks up every page again, and holds a lock that all threads share.
+    for (size_t i = 0; i < n; i += kFaultBytes - reinterpret_cast<uintptr_t>(at + i) % kFaultBytes)
+      if (resident[i / page] & 1) static_cast<void>(*static_cast<const volatile std::byte*>(at + i));
   }
 }
 #else

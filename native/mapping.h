@@ -41,8 +41,9 @@ class Mapping {
 #endif
 };
 
-// Enters the pages of a range of mapped memory into the process's page table if they all are in memory already, so that whoever reads
-// them meets no page fault. Reads nothing from a disk, and does nothing where the system cannot (Linux before 5.14, others).
+// Enters those pages of a mapped range that are in memory already into the process's page table, so that whoever reads them later meets
+// no page fault. Reads nothing from a disk. As for any reading, the file must be unchanged(). Does nothing where it is not known to
+// help (so far it does on Linux).
 void enter_page_table(const std::byte* data, size_t bytes);
 
 // One entry per (file, way of opening): models and workers that load the same file share its pages, and what was made of them.
