@@ -1,5 +1,5 @@
-// Decodes and emulates ldtilecfg, tilerelease, tilezero, tileloadd, tilestored, tdpbssd and tdpbf16ps (Intel SDM vol. 2, and vol. 1
-// ch. 18). All are VEX encoded with three prefix bytes: C4, R̄X̄B̄ and the opcode map 0F38, W v̄v̄v̄v̄ L pp.
+// Decodes and emulates ldtilecfg, tilerelease, tilezero, tileloadd, tilestored, tdpbssd and tdpbf16ps (Intel SDM vol. 2, and
+// vol. 1 ch. 18). All are VEX encoded with three prefix bytes: C4, R̄X̄B̄ and the opcode map 0F38, W v̄v̄v̄v̄ L pp.
 #include "amx_emulator.h"
 
 #if defined(__x86_64__) && defined(__linux__)

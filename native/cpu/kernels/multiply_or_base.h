@@ -1,5 +1,5 @@
-// `multiply` of a variant that has tiles of its own for many tokens, and leaves all other products to its base: both give the same
-// bits. Over kTileTokens, multiply_block_tiles and multiply_super_block_tiles of the variant.
+// `multiply` of a variant that has tiles of its own for many tokens, and leaves all other products to its base: both give the
+// same bits. Over kTileTokens, multiply_block_tiles and multiply_super_block_tiles of the variant.
 #pragma once
 
 #include "cpu/kernels/lanes_iq4_nl.h"

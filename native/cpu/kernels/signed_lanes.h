@@ -28,7 +28,8 @@ struct SignedLanes : Type {
   }
 };
 
-// The sums over 16 activations (within ±2032) as bytes, sum = low + 128 * high: what a super-block's minimums are multiplied with.
+// The sums over 16 activations (within ±2032) as bytes, sum = low + 128 * high: what a super-block's minimums are multiplied
+// with.
 struct SplitSums {
   int8_t low[16], high[16];
 };

@@ -1,10 +1,10 @@
-// Products with bf16 weights by tiles, and for one token in their order.
-// The contract is that of tdpbf16ps (Intel SDM vol. 2), which is not that of vdpbf16ps: activations are rounded to bf16, and of each 32
-// values e = Σ of the even products and o = Σ of the odd ones, each from 0 by fma in increasing k, then acc = acc + (e + o); all to
-// nearest even, and subnormals are zeros everywhere. Missing values are zeros. One token takes two vdpbf16ps for a pair, each with half
-// of it silenced: that costs instructions, not time, while memory is what it waits for.
-// Another document of Intel's (the Intrinsics Guide) has the additions in another order. No machine was at hand to ask, so a process asks
-// its own, once; should it disagree, bf16 is multiplied as the base does, and the promise of equal bits holds all the same.
+// Products with bf16 weights by tiles, and for one token in their order. The contract is that of tdpbf16ps (Intel SDM vol. 2),
+// which is not that of vdpbf16ps: activations are rounded to bf16, and of each 32 values e = Σ of the even products and o = Σ
+// of the odd ones, each from 0 by fma in increasing k, then acc = acc + (e + o); all to nearest even, and subnormals are zeros
+// everywhere. Missing values are zeros. One token takes two vdpbf16ps for a pair, each with half of it silenced: that costs
+// instructions, not time, while memory is what it waits for. Another document of Intel's (the Intrinsics Guide) has the
+// additions in another order. No machine was at hand to ask, so a process asks its own, once; should it disagree, bf16 is
+// multiplied as the base does, and the promise of equal bits holds all the same.
 #pragma once
 
 #include "cpu/isa/amx/multiply_tiles.h"
@@ -33,17 +33,15 @@ struct PairChains {
     even = add_bf16_pairs(even, w & 0x0000ffff, even_x);
     odd = add_bf16_pairs(odd, w & static_cast<int>(0xffff0000), odd_x);
   }
-  INFERNODE_INLINE Floats added_to(Floats acc) const {
-    return without_subnormals(acc + without_subnormals(even + odd));
-  }
+  INFERNODE_INLINE Floats added_to(Floats acc) const { return without_subnormals(acc + without_subnormals(even + odd)); }
 };
 INFERNODE_INLINE Ints even_of(Ints pairs) { return (pairs & 0x0000ffff) | static_cast<int>(0x80000000); }
 INFERNODE_INLINE Ints odd_of(Ints pairs) { return (pairs & static_cast<int>(0xffff0000)) | 0x00008000; }
 
 // ---- one token
 
-[[gnu::noinline]] inline void stream_chains(const RowGroup (&groups)[kPanelGroups], size_t first, size_t n, const std::byte* even_x,
-                                            const std::byte* odd_x, Ahead ahead, float* sums) {
+[[gnu::noinline]] inline void stream_chains(const RowGroup (&groups)[kPanelGroups], size_t first, size_t n,
+                                            const std::byte* even_x, const std::byte* odd_x, Ahead ahead, float* sums) {
   Floats acc[kPanelGroups];
   for (size_t g = 0; g < kPanelGroups; g++) acc[g] = load_floats(sums + g * kLanes);
   for (size_t k = 0; k < n; k += kTileValues)
@@ -54,7 +52,8 @@ INFERNODE_INLINE Ints odd_of(Ints pairs) { return (pairs & static_cast<int>(0xff
       load_pairs(groups[g], kLanes, first + k, n - k, words);
       PairChains chains;
 #pragma GCC unroll 16
-      for (size_t i = 0; i < kPairsOfStep; i++) chains.add(words[i], all_of(even_x + k * 2 + i * 4), all_of(odd_x + k * 2 + i * 4));
+      for (size_t i = 0; i < kPairsOfStep; i++)
+        chains.add(words[i], all_of(even_x + k * 2 + i * 4), all_of(odd_x + k * 2 + i * 4));
       acc[g] = chains.added_to(acc[g]);
     }
   for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + g * kLanes, acc[g]);

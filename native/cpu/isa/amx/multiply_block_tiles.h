@@ -1,5 +1,5 @@
-// Products with weights in blocks of 32 and a8_32 activations, by tiles: one product of 16 tokens, 32 values and 16 weight rows per
-// block, whose sums then take the contract's float steps. Those bound it: three vector instructions for 16 sums.
+// Products with weights in blocks of 32 and a8_32 activations, by tiles: one product of 16 tokens, 32 values and 16 weight rows
+// per block, whose sums then take the contract's float steps. Those bound it: three vector instructions for 16 sums.
 #pragma once
 
 #include "cpu/isa/amx/multiply_tiles.h"
@@ -66,7 +66,7 @@ struct BlockTiles {
     Floats acc[kTileRows];
 #pragma GCC unroll 16
     for (size_t t = 0; t < n; t++) acc[t] = load_floats(sums + (token + t) * kItemRows + g * kLanes);
-    const size_t lines = g == 0 && token < kFetchingTiles * kTileRows ? fetched_lines : 0;
+    const size_t lines = g == 0 && fetches(token, x.n, kTileRows) ? fetched_lines : 0;
     multiply_block<0>(token, g, 0, dots[0]);
     for (size_t b = 0; b < n_blocks; b += 2) {
       ahead.fetch_lines(2 * lines);
@@ -95,6 +95,7 @@ void multiply_block_tiles(const Product& p) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
       for (size_t g = 0; g < n_groups; g++)
         unpack_blocks<SignedLanes<Type>>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
+      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
       const BlockTiles<Type::kHasMin> tiles{
           panel, p.x, b, n, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kTileRows)};
       for_token_tiles(p.x.n, 32, [&](size_t token, size_t n_tokens) {

@@ -1,4 +1,5 @@
-// The matmul of this variant: tiles for bf16 and for the integer products of many tokens, and what avx512_bf16 does for all others.
+// The matmul of this variant: tiles for bf16 and for the integer products of many tokens, and what avx512_bf16 does for all
+// others.
 #pragma once
 
 #define INFERNODE_BF16_TILES

@@ -1,8 +1,8 @@
-// Products with weights in super-blocks of 256 and a8_256 activations, by tiles.
-// Scaling the sums of every sub-block would take vector instructions for each of them, and tiles of 16 or 32 values would be a
-// quarter or half full. So the weights are scaled instead, once per panel: scale * weight has at most 13 bits and its sign, which
-// is high * 128 + low in two signed bytes. Full tiles then add up Σ high · a and Σ low · a over the super-block, and
-// S = 128 * Σ high · a + Σ low · a is the exact integer of the contract. M likewise, with the activations' sums in two bytes.
+// Products with weights in super-blocks of 256 and a8_256 activations, by tiles. Scaling the sums of every sub-block would take
+// vector instructions for each of them, and tiles of 16 or 32 values would be a quarter or half full. So the weights are scaled
+// instead, once per panel: scale * weight has at most 13 bits and its sign, which is high * 128 + low in two signed bytes. Full
+// tiles then add up Σ high · a and Σ low · a over the super-block, and S = 128 * Σ high · a + Σ low · a is the exact integer of
+// the contract. M likewise, with the activations' sums in two bytes.
 #pragma once
 
 #include "cpu/isa/amx/multiply_tiles.h"
@@ -27,10 +27,11 @@ constexpr size_t kTilePanelSuperBlocks = kPanelValues / 256;
 
 struct ScaledPanel {
   std::byte* weights;  // [super-block][64 values][kPanelGroups][part][kTileVectors][kLanes * 4]
-  std::byte* mins;     // [super-block][kPanelGroups][kMinVectors][kLanes * 4]: four vectors of zeros, the minimums in four, zeros
-  float *d, *dmin;     // [super-block][kPanelGroups][kLanes]
+  std::byte* mins;  // [super-block][kPanelGroups][kMinVectors][kLanes * 4]: four vectors of zeros, the minimums in four, zeros
+  float *d, *dmin;  // [super-block][kPanelGroups][kLanes]
 };
-static_assert(kPanelBytes - kCopyBytes >= kTilePanelSuperBlocks * kPanelGroups * sizeof(Ints) * (4 * 2 * kTileVectors + kMinVectors + 2));
+static_assert(kPanelBytes - kCopyBytes >=
+              kTilePanelSuperBlocks * kPanelGroups * sizeof(Ints) * (4 * 2 * kTileVectors + kMinVectors + 2));
 
 // 16-bit products of the even and of the odd bytes.
 struct ScaledPair {
@@ -128,7 +129,7 @@ struct SuperTiles {
   INFERNODE_INLINE void multiply_values(size_t token, size_t b, TileSums (&scaled)[2 * kParts]) const {
     const int8_t* values = a8_256_row(x.data + token * x.stride)[first_block + b].values;
     const std::byte* weights = panel.weights + b * 4 * kPanelGroups * kParts * kPartBytes;
-    const size_t lines = token < kFetchingTiles * kTileRows ? fetched_lines : 0;
+    const size_t lines = fetches(token, x.n, kTileRows) ? fetched_lines : 0;
     zero_tiles();
 #pragma GCC unroll 2
     for (size_t step = 0; step < 4; step += 2) {
@@ -140,8 +141,8 @@ struct SuperTiles {
     }
     store_tiles(scaled);
   }
-  // mins[group * 2 + 0]: the low bytes of the sums times the minimums, + 1: the high ones. Both come from the same tile of tokens:
-  // the zeros before or after the minimums choose.
+  // mins[group * 2 + 0]: the low bytes of the sums times the minimums, + 1: the high ones. Both come from the same tile of
+  // tokens: the zeros before or after the minimums choose.
   INFERNODE_INLINE void multiply_mins(size_t token, size_t n, size_t b, TileSums (&mins)[4]) const {
     alignas(64) std::byte split[kTileRows][kTileBytes] = {};
     for (size_t t = 0; t < n; t++)
@@ -186,7 +187,8 @@ struct SuperTiles {
 
 template <class Type>
 void multiply_super_block_tiles(const Product& p) {
-  constexpr size_t block_bytes = sizeof(typename Type::Block), n_parts = kOneByte<Type> ? 1 : 2, per_panel = kTilePanelSuperBlocks;
+  constexpr size_t block_bytes = sizeof(typename Type::Block), n_parts = kOneByte<Type> ? 1 : 2,
+                   per_panel = kTilePanelSuperBlocks;
   const size_t n_blocks = p.weight.cols / 256;
   ScaledPanel panel;
   panel.weights = p.panel;
@@ -201,6 +203,7 @@ void multiply_super_block_tiles(const Product& p) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
       for (size_t g = 0; g < n_groups; g++)
         unpack_scaled<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
+      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
       const SuperTiles<n_parts, Type::kHasMin> tiles{
           panel, p.x, b, n, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n * 4, p.x.n, kTileRows)};
       for_token_tiles(p.x.n, kTileBytes, [&](size_t token, size_t n_tokens) { tiles.run(token, n_tokens, n_groups); });

@@ -18,10 +18,9 @@ struct TileShapes {
 };
 static_assert(sizeof(TileShapes) == 64);
 
-// Gives the tiles the shapes of C[tokens, 16] += A[tokens, k] · B[k, 16] for k bytes of values, and zeros them.
-// 0 … 3 are C, 16 sums in a row. 4 and 5 are A, k bytes of a token in a row. 6 and 7 are B, four bytes of each of 16 weight rows in a
-// row: one vector of a panel.
-// Until release_tiles: the thread owes the system 8 KB more at each switch.
+// Gives the tiles the shapes of C[tokens, 16] += A[tokens, k] · B[k, 16] for k bytes of values, and zeros them. 0 … 3 are C, 16
+// sums in a row. 4 and 5 are A, k bytes of a token in a row. 6 and 7 are B, four bytes of each of 16 weight rows in a row: one
+// vector of a panel. Until release_tiles: the thread owes the system 8 KB more at each switch.
 INFERNODE_INLINE void configure_tiles(size_t tokens, size_t k) {
   TileShapes shapes;
   for (int tile = 0; tile < 8; tile++) {

@@ -1,4 +1,4 @@
-# Products of 2 by 8 matrices of int8 in one instruction: Arm since Neoverse V1 and Cortex-A510 (2021), Apple since the A15 and M2.
+# Products of 2 by 8 matrices of int8 in one instruction: Arm since Neoverse V1 (2020), Apple since the A15 and M2.
 set(ISA_FLAGS -march=armv8.2-a+dotprod+i8mm)
 set(ISA_NEEDS "neon dotprod i8mm")
 set(ISA_RANK 50)

@@ -1,5 +1,5 @@
-// Products of many tokens with weights in blocks of 32 and a8_32 activations, by squares: with the bits of multiply_blocks.h, for
-// integers are exact however they are added up, and what follows them is the same.
+// Products of many tokens with weights in blocks of 32 and a8_32 activations, by squares: with the bits of multiply_blocks.h,
+// for integers are exact however they are added up, and what follows them is the same.
 #pragma once
 
 #include "cpu/isa/neon_i8mm/squares.h"
@@ -37,7 +37,8 @@ struct BlockSquares {
   size_t fetched_lines;  // per block
 
   template <size_t kPairs>
-  INFERNODE_INLINE void add_block(const A8_32* const (&blocks)[2 * kPairs], size_t g, size_t b, Floats (&acc)[2 * kPairs]) const {
+  INFERNODE_INLINE void add_block(const A8_32* const (&blocks)[2 * kPairs], size_t g, size_t b,
+                                  Floats (&acc)[2 * kPairs]) const {
     const int8_t* values[2 * kPairs];
 #pragma GCC unroll 8
     for (size_t t = 0; t < 2 * kPairs; t++) values[t] = blocks[t][b].values;
@@ -67,7 +68,7 @@ struct BlockSquares {
 #pragma GCC unroll 8
     for (size_t t = 0; t < 2 * kPairs; t++) blocks[t] = a8_32_row(x.data + tokens.index[t] * x.stride) + first_block;
     for (size_t g = 0; g < n_groups; g++) {
-      const size_t lines = g == 0 && first_pair < kFetchingTiles * kBlockPairs ? fetched_lines : 0;
+      const size_t lines = g == 0 && fetches(2 * first_pair, x.n, 2 * kBlockPairs) ? fetched_lines : 0;
       Floats acc[2 * kPairs];
 #pragma GCC unroll 8
       for (size_t t = 0; t < 2 * kPairs; t++) acc[t] = load_floats(sums + tokens.index[t] * kItemRows + g * kLanes);
@@ -95,8 +96,12 @@ void multiply_block_tiles(const Product& p) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
       for (size_t g = 0; g < n_groups; g++)
         unpack_row_pairs<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
-      const BlockSquares<Type::kHasMin> tile{panel,          p.x,   b, n, n_groups,
-                                             p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, 2 * kBlockPairs)};
+      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
+      const BlockSquares<Type::kHasMin> tile{
+          panel,    p.x,
+          b,        n,
+          n_groups, p.sums + first,
+          ahead,    lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, 2 * kBlockPairs)};
       for_tokens<kBlockPairs>((p.x.n + 1) / 2, tile);
     }
   }

@@ -1,5 +1,5 @@
-// Products of many tokens with weights in super-blocks of 256 and a8_256 activations, by squares. Scales and minimums stay integers,
-// as in multiply_super_blocks.h; the minimums are multiplied by squares too, with the activations' sums in two bytes.
+// Products of many tokens with weights in super-blocks of 256 and a8_256 activations, by squares. Scales and minimums stay
+// integers, as in multiply_super_blocks.h; the minimums are multiplied by squares too, with the activations' sums in two bytes.
 #pragma once
 
 #include "cpu/isa/neon_i8mm/squares.h"
@@ -93,7 +93,8 @@ struct SuperSquares {
   }
   // The minimums times the sums, whose high bytes count 128 times.
   template <size_t kPairs>
-  INFERNODE_INLINE void add_mins(const SplitSums (&split)[2 * kPairs], size_t g, size_t b, Square (&m)[kPairs][kRowPairs]) const {
+  INFERNODE_INLINE void add_mins(const SplitSums (&split)[2 * kPairs], size_t g, size_t b,
+                                 Square (&m)[kPairs][kRowPairs]) const {
     const int8_t *low[2 * kPairs], *high[2 * kPairs];
 #pragma GCC unroll 8
     for (size_t t = 0; t < 2 * kPairs; t++) low[t] = split[t].low, high[t] = split[t].high;
@@ -141,7 +142,7 @@ struct SuperSquares {
     SplitSums split[2 * kPairs];
 #pragma GCC unroll 8
     for (size_t t = 0; t < 2 * kPairs; t++) blocks[t] = a8_256_row(x.data + tokens.index[t] * x.stride) + first_block;
-    const size_t lines = first_pair < kFetchingTiles * kSuperPairs ? fetched_lines : 0;
+    const size_t lines = fetches(2 * first_pair, x.n, 2 * kSuperPairs) ? fetched_lines : 0;
     for (size_t b = 0; b < n_blocks; b++) {
       if constexpr (kHasMin)
         for (size_t t = 0; t < 2 * kPairs; t++) split_sums(blocks[t][b].sums, split[t]);
@@ -168,9 +169,12 @@ void multiply_super_block_tiles(const Product& p) {
       const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
       for (size_t g = 0; g < n_groups; g++)
         unpack_super_row_pairs<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
+      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
       const SuperSquares<Type::kSubValues, Type::kHasMin> tile{
-          panel, p.x,  b, n, n_groups, p.sums + first,
-          ahead, lines_per_block(n * block_bytes * kPanelRows, n * n_subs, p.x.n, 2 * kSuperPairs)};
+          panel,    p.x,
+          b,        n,
+          n_groups, p.sums + first,
+          ahead,    lines_per_block(n * block_bytes * kPanelRows, n * n_subs, p.x.n, 2 * kSuperPairs)};
       for_tokens<kSuperPairs>((p.x.n + 1) / 2, tile);
     }
   }

@@ -10,7 +10,8 @@ inline uint64_t multiply_all(uint64_t multiply_adds) {
   constexpr size_t kRegisters = 16;
   Square sums[kRegisters];
   Ints operands = all_ints(0x01020304);
-  for (size_t i = 0; i < kRegisters; i++) sums[i] = vdupq_n_s32(static_cast<int32_t>(i));  // all different: equal ones would be merged
+  for (size_t i = 0; i < kRegisters; i++)
+    sums[i] = vdupq_n_s32(static_cast<int32_t>(i));  // all different: equal ones would be merged
   for (uint64_t done = 0; done < multiply_adds; done += kRegisters * 32) {
     forget(operands);
 #pragma GCC unroll 16

@@ -1,5 +1,5 @@
-// Squares: the sums of two tokens and two weight rows in a register, to which one instruction adds eight products each. A vector
-// holds eight values of a token and eight of the next, or of two weight rows.
+// Squares: the sums of two tokens and two weight rows in a register, to which one instruction adds eight products each. A
+// vector holds eight values of a token and eight of the next, or of two weight rows.
 #pragma once
 
 #include "cpu/isa/neon/lanes.h"
@@ -52,10 +52,11 @@ INFERNODE_INLINE void store_row_pairs(const Ints (&rows)[kLanes], size_t g, std:
   }
 }
 
-// squares[pair][row pair] += products of 16 values: of two tokens each, whose values lie at x[2 * pair] and x[2 * pair + 1], and of
-// the rows of a group, whose vectors start at `rows`.
+// squares[pair][row pair] += products of 16 values: of two tokens each, whose values lie at x[2 * pair] and x[2 * pair + 1],
+// and of the rows of a group, whose vectors start at `rows`.
 template <size_t kPairs>
-INFERNODE_INLINE void add_16(const int8_t* const (&x)[2 * kPairs], size_t k, const std::byte* rows, Square (&squares)[kPairs][kRowPairs]) {
+INFERNODE_INLINE void add_16(const int8_t* const (&x)[2 * kPairs], size_t k, const std::byte* rows,
+                             Square (&squares)[kPairs][kRowPairs]) {
   int32x4_t tokens[2][kPairs];
 #pragma GCC unroll 4
   for (size_t p = 0; p < kPairs; p++) {
