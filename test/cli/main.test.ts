@@ -95,6 +95,13 @@ describe('infernode generate', () => {
     expect(stderr).not.toContain('\u001b') // no colour, no progress: it is no terminal
   })
 
+  it('takes a number of threads of their own for prompts, and writes the same', async () => {
+    const plain = await infernode(['generate', ...greedy, 'Once upon a time'])
+    const { code, stdout, stderr } = await infernode(['generate', '--threads', '1', '--prompt-threads', '2', ...greedy, 'Once upon a time'])
+    expect({ code, stdout }).toEqual({ code: 0, stdout: plain.stdout })
+    expect(stderr).toContain(' · 1 thread, 2 for prompts · ')
+  })
+
   it('reads the prompt from stdin, is quiet if asked, and prints JSON', async () => {
     const fromStdin = await infernode(['generate', '-', '--quiet', ...greedy], { stdin: 'Once upon a time' })
     expect(fromStdin).toMatchObject({ code: 0, stderr: '' })
