@@ -27,8 +27,9 @@ inline uint64_t read_all(const std::byte* data, size_t n) {
 
 // What a register tile would do if nothing had to be loaded.
 inline uint64_t multiply_all(uint64_t multiply_adds) {
-  constexpr size_t kRegisters = kLanes == 16 ? 16 : 12;
+  constexpr size_t kRegisters = kPeakSums;
   Ints sums[kRegisters], weights = all_ints(0x01020304), activations = all_ints(0x7f017f01);
+#pragma GCC unroll 16
   for (size_t i = 0; i < kRegisters; i++)
     sums[i] = all_ints(static_cast<int32_t>(i));  // all different: equal ones would be merged
   for (uint64_t done = 0; done < multiply_adds; done += kRegisters * kStep) {
@@ -40,9 +41,11 @@ inline uint64_t multiply_all(uint64_t multiply_adds) {
       forget(weights);  // or equal products would be one
     }
   }
-  for (size_t i = 1; i < kRegisters; i++) sums[0] ^= sums[i];
+  Ints folded = sums[0];
+#pragma GCC unroll 16
+  for (size_t i = 1; i < kRegisters; i++) folded ^= sums[i];
   int32_t first;
-  __builtin_memcpy(&first, &sums[0], sizeof first);
+  __builtin_memcpy(&first, &folded, sizeof first);
   return static_cast<uint64_t>(first);
 }
 

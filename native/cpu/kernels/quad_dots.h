@@ -12,7 +12,8 @@ template <size_t kChain>
 INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
   return add_quads(Ints{}, weights, activations);
 }
-// The instructions that bound the tiles: kStep multiply-adds. For measuring.
+// The instructions that bound the tiles: kStep multiply-adds, of which so many must run side by side. For measuring.
+constexpr size_t kPeakSums = kLanes == 16 ? 16 : 12;
 INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) { return add_quads(sum, weights, activations); }
 // How a panel keeps sub-block scales for add_scaled_dots.
 INFERNODE_INLINE Ints packed_scale(Ints scale) { return scale; }

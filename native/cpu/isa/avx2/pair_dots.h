@@ -25,7 +25,9 @@ INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
 }
 // sum + the two products of 16-bit halves.
 INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) { return sum + multiply_pairs(a, b); }
-// The instructions that bound the tiles: kStep multiply-adds. For measuring: the sums may wrap.
+// The instructions that bound the tiles: kStep multiply-adds, of which so many must run side by side. For measuring: the sums
+// may wrap.
+constexpr size_t kPeakSums = 8;
 INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) {
   return add_halves(sum, UnsignedBytes{weights}.pairs(activations));
 }
@@ -49,6 +51,7 @@ INFERNODE_INLINE void add_scaled_dots(const Weights& weights, const int8_t* cons
         for (size_t t = 0; t < kTokens; t++) {
           const Ints p = w.pairs(all_of(x[t] + k + run * 4));
           pairs[g][t] = run == first ? p : add_halves(pairs[g][t], p);
+          forget(pairs[g][t]);  // or all products would be computed first, and kept on the stack
         }
       }
     }
