@@ -85,9 +85,11 @@ bool Job::step(ThreadPool& pool) {
     next_ += n;
     const auto now = Clock::now();
     const double took = std::max(1e-7, std::chrono::duration<double>(now - start).count());
-    // As many items as fill a slice at this rate, at most four times as many as before.
+    // As many items as fill a slice at this rate, at most four times as many as before, and the same number for each thread: items
+    // may be long, and nobody has anything else to do meanwhile.
     slice_ = static_cast<size_t>(
         std::clamp(static_cast<double>(n) * kSliceSeconds / took, static_cast<double>(threads), static_cast<double>(n) * 4));
+    slice_ = std::max(threads, slice_ - slice_ % threads);
     if (next_ == phase.items) {
       phase_++;
       next_ = 0;

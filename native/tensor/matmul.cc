@@ -1,5 +1,6 @@
 // Matrix products by the models' `linear`, and exact products of int8 matrices.
 #include <algorithm>
+#include <array>
 
 #include "quant/activations.h"
 #include "tensor/kernel_phase.h"
@@ -12,15 +13,27 @@ using Linear = ops::Linear<cpu::Rows, cpu::Weight>;
 
 constexpr size_t kChunkRows = 512;  // of a, multiplied together: sums that stay in L2
 constexpr size_t kItemRows = 32;    // of the weights; what an item of `linear` is
+constexpr size_t kFewRows = 8;      // of a, for which laying it out anew does not pay
 
 Error not_fitting() { return error(ErrorCode::kInternal, {"matrices that do not fit"}); }
 
-// b as the kernel wants it: [..., N, K] with values of K side by side.
-Result<View> weights_of(const Maker& make, const View& b, bool transpose_b) {
+// b as kernels want it: [..., N, K], values of K side by side or, of floats, those of N (turned).
+struct Weights {
+  View rows;
+  bool turned = false;
+  size_t stride() const { return row_bytes(rows.type, rows.strides[turned ? rows.rank - 1 : rows.rank - 2]); }
+};
+// Whether b of this type goes through ProductKernel, which gives what `linear` does.
+bool multiplied(const Maker& make, TensorType type) {
+  return is_float(type) && (type != TensorType::kBf16 || make.runs().product.adds_bf16_as_linear);
+}
+Result<Weights> weights_of(const Maker& make, const View& b, bool transpose_b) {
   const View rows = transpose_b ? b : swapped(b, b.rank - 2, b.rank - 1);
-  if (rows.dense_rows()) return rows;
+  if (rows.dense_rows()) return Weights{rows};
   if (b.blocks()) return not_fitting();
-  return convert(make, rows, b.type);
+  if (multiplied(make, b.type) && (rows.strides[rows.rank - 2] == 1 || rows.shape[rows.rank - 2] <= 1)) return Weights{rows, true};
+  INFERNODE_ASSIGN(copy, convert(make, rows, b.type));
+  return Weights{copy};
 }
 
 // Quantized activations of one or many matrices: rows at 64-byte boundaries, which no view can describe.
@@ -58,6 +71,148 @@ std::vector<size_t> offsets_of(const View& view, const size_t* shape, size_t ran
   return offsets;
 }
 
+// Which matrix of `view`, counted as if it were contiguous, each matrix of the result takes.
+std::vector<size_t> matrices_of(const View& view, const size_t* shape, size_t rank) {
+  View indices = view;
+  for (size_t d = view.rank - 2, stride = 1; d-- > 0; stride *= view.shape[d]) indices.strides[d] = stride;
+  return offsets_of(indices, shape, rank);
+}
+
+// a, laid out anew once for all of b, then items of columns: `one` with the sizes and the kernel's view of both, and for each
+// matrix of the result which of a's it takes and where its b begins, in bytes. `keep` lives as long as the phases.
+template <class Keep>
+Status add_products(const Maker& make, const cpu::MatrixProduct& one, std::vector<size_t> a_starts, std::vector<size_t> of_a,
+                    std::vector<size_t> of_b, Keep keep) {
+  const cpu::ProductKernel& kernel = make.runs().product;
+  cpu::MatrixProduct largest = one;
+  largest.m = std::min(kChunkRows, one.m);
+  const size_t chunks = (one.m + kChunkRows - 1) / kChunkRows, packed_bytes = kernel.packed_bytes(largest);
+  if (packed_bytes > 0 && a_starts.size() * chunks > SIZE_MAX / 2 / packed_bytes)
+    return error(ErrorCode::kOutOfMemory, {"a tensor", "more than addressable"});
+  INFERNODE_ASSIGN(packed, Storage::make(a_starts.size() * chunks * packed_bytes));
+  const size_t scratch = kernel.scratch_bytes(largest), packs = kernel.pack_items(largest), items = kernel.items(one);
+  const auto chunk_of = [one](size_t chunk) {
+    cpu::MatrixProduct p = one;
+    const size_t first = chunk * kChunkRows;
+    p.m = std::min(kChunkRows, one.m - first);
+    p.a += first * p.a_stride;
+    p.out += first * p.out_stride;
+    return p;
+  };
+  make.job->add({a_starts.size() * chunks * packs, scratch,
+                 [=, &kernel, starts = a_starts, keep = keep](size_t begin, size_t end, std::byte* memory) {
+                   for (size_t item = begin; item < end; item++) {
+                     cpu::MatrixProduct p = chunk_of(item / packs % chunks);
+                     p.a += starts[item / packs / chunks];
+                     if (item % packs < kernel.pack_items(p))
+                       kernel.pack(p, item % packs, item % packs + 1, packed->data() + item / packs * packed_bytes, memory);
+                   }
+                 }});
+  const size_t matrices = of_b.size();
+  make.job->add({matrices * chunks * items, scratch,
+                 [=, &kernel, starts = std::move(a_starts), of_a = std::move(of_a), of_b = std::move(of_b),
+                  keep = keep](size_t begin, size_t end, std::byte* memory) {
+                   for (size_t item = begin; item < end; item++) {
+                     const size_t matrix = item / items / chunks, chunk = item / items % chunks;
+                     cpu::MatrixProduct p = chunk_of(chunk);
+                     p.a += starts[of_a[matrix]];
+                     p.b += of_b[matrix];
+                     p.out += matrix * one.m * p.out_stride;
+                     kernel.run(p, item % items, item % items + 1, packed->data() + (of_a[matrix] * chunks + chunk) * packed_bytes,
+                                memory);
+                   }
+                 }});
+  return {};
+}
+
+// b: rows of floats.
+Status multiply_floats(const Maker& make, const View& a, const Weights& b, const View& out) {
+  INFERNODE_ASSIGN(rows, as_f32_rows(make, a));
+  const size_t* shape = out.shape;
+  const size_t rank = out.rank - 2, m = a.shape[a.rank - 2], k = a.last(), n = out.last();
+  cpu::MatrixProduct one;
+  one.m = m, one.n = n, one.k = k;
+  one.a = rows.data();
+  one.a_stride = rows.strides[rows.rank - 2] * sizeof(float);
+  one.b = b.rows.data();
+  one.b_stride = b.stride(), one.b_type = b.rows.type, one.b_turned = b.turned;
+  one.out = out.data();
+  one.out_stride = n * sizeof(float);
+  std::vector<size_t> starts = offsets_of(rows, rows.shape, rows.rank - 2), of_a = matrices_of(rows, shape, rank);
+  std::vector<size_t> of_b = offsets_of(b.rows, shape, rank);
+  for (size_t& start : starts) start *= sizeof(float);
+  for (size_t& offset : of_b) offset = row_bytes(b.rows.type, offset);
+  // One matrix b for all of a: its rows are one long batch.
+  if (b.rows.size() == n * k && rows.contiguous() && starts.size() == of_a.size()) {
+    one.m = starts.size() * m;
+    starts = of_a = {0};
+    of_b.resize(1);
+  }
+  return add_products(make, one, std::move(starts), std::move(of_a), std::move(of_b),
+                      std::array{rows.storage, b.rows.storage, out.storage});
+}
+
+// By the models' `linear`: quantized weights, and few rows of a, which read b at the speed of memory.
+Status multiply_by_linear(const Maker& make, const View& a, const View& weights, const View& out) {
+  const size_t* shape = out.shape;
+  const size_t rank = out.rank, m = a.shape[a.rank - 2], k = a.last(), n = out.last();
+  const TensorType activations = info(weights.type).activations;
+  View x = a;
+  std::shared_ptr<Storage> x_storage;
+  size_t x_stride = 0;            // bytes between rows
+  std::vector<size_t> x_offsets;  // bytes
+  if (activations == TensorType::kF32) {
+    INFERNODE_ASSIGN(rows, as_f32_rows(make, a));
+    x = rows;
+    x_storage = rows.storage;
+    x_stride = rows.strides[rows.rank - 2] * sizeof(float);
+    x_offsets = offsets_of(rows, shape, rank - 2);
+    for (size_t& offset : x_offsets) offset = (rows.offset + offset) * sizeof(float);
+  } else {
+    INFERNODE_ASSIGN(rows, quantized(make, a, activations));
+    x_storage = rows.storage;
+    x_stride = rows.stride;
+    x_offsets = matrices_of(a, shape, rank - 2);
+    for (size_t& offset : x_offsets) offset *= m * x_stride;
+  }
+  std::vector<size_t> b_offsets = offsets_of(weights, shape, rank - 2);
+  // One matrix b for all of a: its rows are one long batch.
+  size_t rows_of_a = m;
+  if (weights.size() == n * k && a.size() / k == x_offsets.size() * m && (activations != TensorType::kF32 || x.contiguous())) {
+    rows_of_a = x_offsets.size() * m;
+    x_offsets.resize(1);
+    b_offsets.resize(1);
+  }
+  const size_t chunks = (rows_of_a + kChunkRows - 1) / kChunkRows, items = (n + kItemRows - 1) / kItemRows;
+  Linear largest{};
+  largest.out.n = 1;
+  largest.out[0].n = std::min(kChunkRows, rows_of_a);
+  const auto& kernel = make.kernels.linear;
+  const size_t weight_row_bytes = row_bytes(weights.type, weights.strides[weights.rank - 2]);
+  make.job->add({x_offsets.size() * chunks * items, kernel.scratch_bytes(largest, {}),
+                 [=, &kernel, out = out, weights = weights, x_offsets = std::move(x_offsets), b_offsets = std::move(b_offsets)](
+                     size_t begin, size_t end, std::byte* scratch) {
+                   for (size_t item = begin; item < end; item++) {
+                     const size_t matrix = item / (chunks * items), first = item / items % chunks * kChunkRows;
+                     const size_t count = std::min(kChunkRows, rows_of_a - first);
+                     Linear op{};
+                     op.x.n = op.weight.n = op.out.n = 1;
+                     op.x[0] = {x_storage->data() + x_offsets[matrix] + first * x_stride, x_stride, count, k, activations};
+                     op.weight[0] = {weights.storage->data() + row_bytes(weights.type, weights.offset + b_offsets[matrix]),
+                                     n,
+                                     k,
+                                     weight_row_bytes,
+                                     weights.type,
+                                     0,
+                                     activations};
+                     op.out[0] = {out.data() + (matrix * rows_of_a + first) * n * sizeof(float), n * sizeof(float), count, n,
+                                  TensorType::kF32};
+                     kernel.run(op, {}, {item % items, item % items + 1}, scratch);
+                   }
+                 }});
+  return {};
+}
+
 }  // namespace
 
 Result<View> matmul(const Maker& make, const View& a, const View& b, bool transpose_b) {
@@ -78,102 +233,14 @@ Result<View> matmul(const Maker& make, const View& a, const View& b, bool transp
   if (out.size() == 0 || k == 0) return out;
 
   INFERNODE_ASSIGN(weights, weights_of(make, b, transpose_b));
-  const TensorType activations = info(b.type).activations;
-  View x = a;
-  std::shared_ptr<Storage> x_storage;
-  size_t x_stride = 0;            // bytes between rows
-  std::vector<size_t> x_offsets;  // bytes
-  if (activations == TensorType::kF32) {
-    INFERNODE_ASSIGN(rows, as_f32_rows(make, a));
-    x = rows;
-    x_storage = rows.storage;
-    x_stride = rows.strides[rows.rank - 2] * sizeof(float);
-    x_offsets = offsets_of(rows, shape, rank - 2);
-    for (size_t& offset : x_offsets) offset = (rows.offset + offset) * sizeof(float);
+  const size_t rows = b.size() == n * k ? a.size() / k : m;
+  if (multiplied(make, b.type) && (rows > kFewRows || weights.turned)) {
+    INFERNODE_TRY(multiply_floats(make, a, weights, out));
   } else {
-    INFERNODE_ASSIGN(rows, quantized(make, a, activations));
-    x_storage = rows.storage;
-    x_stride = rows.stride;
-    View indices = a;  // of rows, as if contiguous
-    for (size_t d = a.rank - 1, stride = 1; d-- > 0; stride *= a.shape[d]) indices.strides[d] = stride;
-    x_offsets = offsets_of(indices, shape, rank - 2);
-    for (size_t& offset : x_offsets) offset *= x_stride;
+    INFERNODE_TRY(multiply_by_linear(make, a, weights.rows, out));
   }
-  std::vector<size_t> b_offsets = offsets_of(weights, shape, rank - 2);
-  // One matrix b for all of a: its rows are one long batch.
-  size_t rows_of_a = m;
-  if (b.size() == n * k && a.size() / k == x_offsets.size() * m && (activations != TensorType::kF32 || x.contiguous())) {
-    rows_of_a = x_offsets.size() * m;
-    x_offsets.resize(1);
-    b_offsets.resize(1);
-  }
-  const size_t chunks = (rows_of_a + kChunkRows - 1) / kChunkRows, items = (n + kItemRows - 1) / kItemRows;
-  Linear largest{};
-  largest.out.n = 1;
-  largest.out[0].n = std::min(kChunkRows, rows_of_a);
-  const auto& kernel = make.kernels.linear;
-  const size_t weight_row_bytes = row_bytes(b.type, weights.strides[weights.rank - 2]);
-  make.job->add({x_offsets.size() * chunks * items, kernel.scratch_bytes(largest, {}),
-                 [=, &kernel, out = out, weights = weights, x_offsets = std::move(x_offsets), b_offsets = std::move(b_offsets)](
-                     size_t begin, size_t end, std::byte* scratch) {
-                   for (size_t item = begin; item < end; item++) {
-                     const size_t matrix = item / (chunks * items), first = item / items % chunks * kChunkRows;
-                     const size_t count = std::min(kChunkRows, rows_of_a - first);
-                     Linear op{};
-                     op.x.n = op.weight.n = op.out.n = 1;
-                     op.x[0] = {x_storage->data() + x_offsets[matrix] + first * x_stride, x_stride, count, k, activations};
-                     op.weight[0] = {weights.storage->data() + row_bytes(b.type, weights.offset + b_offsets[matrix]),
-                                     n,
-                                     k,
-                                     weight_row_bytes,
-                                     b.type,
-                                     0,
-                                     activations};
-                     op.out[0] = {out.data() + (matrix * rows_of_a + first) * n * sizeof(float), n * sizeof(float), count, n,
-                                  TensorType::kF32};
-                     kernel.run(op, {}, {item % items, item % items + 1}, scratch);
-                   }
-                 }});
   return out;
 }
-
-namespace {
-
-// u8 as i8, 128 less; the zero point goes with it.
-Result<View> signed_rows(const Maker& make, const View& x, int32_t& shift) {
-  shift = x.type == TensorType::kU8 ? 128 : 0;
-  INFERNODE_ASSIGN(rows, as_contiguous(make, x, x.type));
-  if (shift == 0) return rows;
-  INFERNODE_ASSIGN(out, make_view(TensorType::kI8, x.shape, x.rank));
-  const size_t n = out.size();
-  make.job->add({(n + 65535) / 65536, 0, [=, rows = rows, out = out](size_t begin, size_t end, std::byte*) {
-                   for (size_t i = begin * 65536; i < std::min(end * 65536, n); i++)
-                     out.data()[i] = rows.data()[i] ^ std::byte{0x80};
-                 }});
-  return out;
-}
-
-// Σ of each row, as i32.
-Result<View> row_sums(const Maker& make, const View& x) {
-  INFERNODE_ASSIGN(sums, make_view(TensorType::kI32, x.shape, 1));
-  const size_t k = x.last();
-  make.job->add({x.shape[0], 0, [=, sums = sums](size_t begin, size_t end, std::byte*) {
-                   for (size_t row = begin; row < end; row++) {
-                     const int8_t* values = reinterpret_cast<const int8_t*>(x.data()) + row * k;
-                     uint32_t sum = 0;
-                     for (size_t i = 0; i < k; i++) sum += static_cast<uint32_t>(static_cast<int32_t>(values[i]));
-                     reinterpret_cast<uint32_t*>(sums.data())[row] = sum;
-                   }
-                 }});
-  return sums;
-}
-
-int32_t value_at(const View& view, size_t i) {
-  if (!view.storage) return 0;
-  return reinterpret_cast<const int32_t*>(view.data())[view.size() == 1 ? 0 : i];
-}
-
-}  // namespace
 
 Result<View> int8_matmul(const Maker& make, const View& a, const View& b, const Int8Scales& scales) {
   const auto bytes = [](const View& x) { return x.rank == 2 && (x.type == TensorType::kI8 || x.type == TensorType::kU8); };
@@ -187,49 +254,22 @@ Result<View> int8_matmul(const Maker& make, const View& a, const View& b, const 
   const bool scaled = scales.scale_b.storage != nullptr;
   INFERNODE_ASSIGN(out, make_view(scaled ? TensorType::kF32 : TensorType::kI32, shape, 2));
   make.job->costs(a.size() + b.size() + out.size(), static_cast<double>(out.size()) * static_cast<double>(k));
-  int32_t shift_a, shift_b;
-  INFERNODE_ASSIGN(x, signed_rows(make, a, shift_a));
-  INFERNODE_ASSIGN(w, signed_rows(make, b, shift_b));
-  INFERNODE_ASSIGN(x_sums, row_sums(make, x));
-  INFERNODE_ASSIGN(w_sums, row_sums(make, w));
-  // Blocks of rows of both that stay in cache together.
-  constexpr size_t kRowsA = 32, kRowsB = 64, kGroup = 8;
-  const size_t blocks_a = (m + kRowsA - 1) / kRowsA, blocks_b = (n + kRowsB - 1) / kRowsB;
-  const cpu::TensorKernels& runs = make.runs();
-  make.job->add({blocks_a * blocks_b, 0,
-                 [=, &runs, x = x, w = w, x_sums = x_sums, w_sums = w_sums, out = out](size_t begin, size_t end, std::byte*) {
-                   const int8_t *left = reinterpret_cast<const int8_t*>(x.data()),
-                                *right = reinterpret_cast<const int8_t*>(w.data());
-                   const uint32_t zero_a = static_cast<uint32_t>(scales.zero_a - shift_a);
-                   for (size_t item = begin; item < end; item++) {
-                     const size_t row = item % blocks_a * kRowsA, column = item / blocks_a * kRowsB;
-                     const size_t last_row = std::min(row + kRowsA, m), last_column = std::min(column + kRowsB, n);
-                     for (size_t j = column; j < last_column; j += kGroup)
-                       for (size_t i = row; i < last_row; i++) {
-                         int32_t sums[kGroup];
-                         const size_t group = std::min(kGroup, last_column - j);
-                         runs.int8_dots(left + i * k, right + j * k, k, group, k, sums);
-                         for (size_t g = 0; g < group; g++) {
-                           // Σ (a − za)(b − zb), modulo 2^32
-                           const uint32_t zero_b = static_cast<uint32_t>(value_at(scales.zero_b, j + g) - shift_b);
-                           const uint32_t sum_a = static_cast<uint32_t>(value_at(x_sums, i)),
-                                          sum_b = static_cast<uint32_t>(reinterpret_cast<const int32_t*>(w_sums.data())[j + g]);
-                           const int32_t exact =
-                               static_cast<int32_t>(static_cast<uint32_t>(sums[g]) - zero_a * sum_b - zero_b * sum_a +
-                                                    static_cast<uint32_t>(k) * zero_a * zero_b);
-                           std::byte* to = out.data() + (i * n + j + g) * 4;
-                           if (scaled) {
-                             const float* scale = reinterpret_cast<const float*>(scales.scale_b.data());
-                             const float value =
-                                 static_cast<float>(exact) * (scales.scale_a * scale[scales.scale_b.size() == 1 ? 0 : j + g]);
-                             std::memcpy(to, &value, 4);
-                           } else {
-                             std::memcpy(to, &exact, 4);
-                           }
-                         }
-                       }
-                   }
-                 }});
+  if (out.size() == 0) return out;
+  INFERNODE_ASSIGN(x, as_contiguous(make, a, a.type));
+  INFERNODE_ASSIGN(w, as_contiguous(make, b, b.type));
+  cpu::MatrixProduct one;
+  one.m = m, one.n = n, one.k = k;
+  one.a = x.data(), one.a_stride = k, one.a_type = a.type;
+  one.b = w.data(), one.b_stride = k, one.b_type = b.type;
+  one.out = out.data(), one.out_stride = n * 4;
+  one.scale_a = scales.scale_a, one.zero_a = scales.zero_a;
+  if (scaled) one.scale_b = {reinterpret_cast<const float*>(scales.scale_b.data()), scales.scale_b.size() == 1};
+  if (scales.zero_b.storage) one.zero_b = {reinterpret_cast<const int32_t*>(scales.zero_b.data()), scales.zero_b.size() == 1};
+  struct Kept {
+    std::shared_ptr<Storage> x, w, out;
+    Int8Scales scales;
+  };
+  INFERNODE_TRY(add_products(make, one, {0}, {0}, {0}, Kept{x.storage, w.storage, out.storage, scales}));
   return out;
 }
 

@@ -449,3 +449,109 @@ TEST_CASE("q8_0 is encoded as the golden blocks are") {
   }
   CHECK(wrong == 0);
 }
+
+namespace {
+
+// The product of every chunk by the kernel, in two parts each.
+void run_product(const KernelTable& kernels, const cpu::MatrixProduct& p) {
+  const cpu::ProductKernel& kernel = kernels.tensor.product;
+  Bytes packed(kernel.packed_bytes(p) + 64), scratch(kernel.scratch_bytes(p));
+  const size_t packs = kernel.pack_items(p), items = kernel.items(p);
+  kernel.pack(p, packs / 2, packs, packed.data(), scratch.data());
+  kernel.pack(p, 0, packs / 2, packed.data(), scratch.data());
+  kernel.run(p, items / 2, items, packed.data(), scratch.data());
+  kernel.run(p, 0, items / 2, packed.data(), scratch.data());
+  CHECK(packed.guard_intact());
+  CHECK(scratch.guard_intact());
+}
+
+cpu::MatrixProduct product_of(Matrix& a, const Weight& b, Matrix& out) {
+  cpu::MatrixProduct p;
+  p.m = out.n, p.n = b.rows, p.k = b.cols;
+  p.a = a.row(0), p.a_stride = a.stride;
+  p.b = b.data, p.b_stride = b.row_bytes, p.b_type = b.type;
+  p.out = out.row(0), p.out_stride = out.stride;
+  return p;
+}
+
+}  // namespace
+
+TEST_CASE("products of float matrices give the bits of linear, whichever side of b lies side by side") {
+  Random random(6);
+  const size_t shapes[][3] = {{1, 1, 1},  {2, 16, 7},   {11, 17, 16},  {12, 33, 100}, {13, 32, 385},
+                              {25, 31, 384}, {40, 65, 769}, {70, 15, 1537}, {5, 100, 15}, {12, 48, 64}};
+  for (TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBf16})
+    for (const auto& [m, n, k] : shapes) {
+      Matrix a = random_matrix(m, k, random);
+      WeightMatrix w(type, n, k, random);
+      const size_t bytes = row_bytes(type, 1);
+      Guarded turned(n * k * bytes);
+      for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < k; j++)
+          std::memcpy(turned.data() + (j * n + i) * bytes, w.weight.data + i * w.weight.row_bytes + j * bytes, bytes);
+      for (const KernelTable* kernels : variants()) {
+        if (type == TensorType::kBf16 && !kernels->tensor.product.adds_bf16_as_linear) continue;
+        Matrix expected(m, n), out(m, n);
+        execute(kernels->linear, linear({{a.rows()}, 1}, w.weight, expected));
+        cpu::MatrixProduct p = product_of(a, w.weight, out);
+        run_product(*kernels, p);
+        CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa, ", ", info(type).name, " ", m, " x ", n, " x ", k);
+        Matrix of_turned(m, n);
+        p.b = turned.data(), p.b_stride = n * bytes, p.b_turned = true;
+        p.out = of_turned.row(0);
+        run_product(*kernels, p);
+        CHECK_MESSAGE(n_different(of_turned, expected) == 0, kernels->isa, ", turned ", info(type).name, " ", m, " x ", n, " x ",
+                      k);
+      }
+    }
+}
+
+TEST_CASE("products of bytes are exact modulo 2^32 for all bytes, zero points and scales") {
+  Random random(7);
+  const size_t shapes[][3] = {{1, 1, 0},    {1, 1, 1},    {3, 17, 9},    {12, 33, 64},   {13, 32, 130},
+                              {25, 31, 1536}, {12, 48, 771}, {5, 65, 3001}, {26, 16, 1537}, {7, 3, 63}};
+  for (const auto& [m, n, k] : shapes)
+    for (int types = 0; types < 4; types++)
+      for (bool extreme : {false, true}) {
+        const TensorType a_type = types & 1 ? TensorType::kU8 : TensorType::kI8;
+        const TensorType b_type = types & 2 ? TensorType::kU8 : TensorType::kI8;
+        Guarded a(m * k), b(n * k);
+        // Where they are extreme: mostly -128, with 127 and -1 (128, 127 and 255) between.
+        const auto byte = [&] { return static_cast<std::byte>(extreme ? (random() % 2 ? 0x7f : 0xff) : random()); };
+        for (size_t i = 0; i < m * k; i++) a.data()[i] = extreme && i % 3 ? std::byte{0x80} : byte();
+        for (size_t i = 0; i < n * k; i++) b.data()[i] = extreme && i % 5 ? std::byte{0x80} : byte();
+        const auto at = [](TensorType type, std::byte x) {
+          return static_cast<int64_t>(type == TensorType::kU8 ? static_cast<int>(x) : static_cast<int8_t>(x));
+        };
+        std::vector<int32_t> zero_b(n);
+        std::vector<float> scale_b(n);
+        for (size_t j = 0; j < n; j++) {
+          zero_b[j] = static_cast<int32_t>(random() % 600) - 300;
+          scale_b[j] = 0.01f * static_cast<float>(j + 1);
+        }
+        const int32_t zero_a = static_cast<int32_t>(random() % 600) - 300;
+        for (const KernelTable* kernels : variants())
+          for (bool scaled : {false, true}) {
+            Matrix out(m, n);
+            cpu::MatrixProduct p;
+            p.m = m, p.n = n, p.k = k;
+            p.a = a.data(), p.a_stride = k, p.a_type = a_type;
+            p.b = b.data(), p.b_stride = k, p.b_type = b_type;
+            p.out = out.row(0), p.out_stride = out.stride;
+            p.zero_a = zero_a, p.zero_b = {zero_b.data(), false};
+            if (scaled) p.scale_a = 0.5f, p.scale_b = {scale_b.data(), false};
+            run_product(*kernels, p);
+            size_t wrong = 0;
+            for (size_t i = 0; i < m; i++)
+              for (size_t j = 0; j < n; j++) {
+                int64_t sum = 0;
+                for (size_t l = 0; l < k; l++)
+                  sum += (at(a_type, a.data()[i * k + l]) - zero_a) * (at(b_type, b.data()[j * k + l]) - zero_b[j]);
+                const int32_t exact = static_cast<int32_t>(static_cast<uint32_t>(sum));
+                const float expected = static_cast<float>(exact) * (0.5f * scale_b[j]);
+                wrong += std::memcmp(out.row(i) + j * 4, scaled ? static_cast<const void*>(&expected) : &exact, 4) != 0;
+              }
+            CHECK_MESSAGE(wrong == 0, kernels->isa, " ", info(a_type).name, " ", info(b_type).name, " ", m, " x ", n, " x ", k);
+          }
+      }
+}

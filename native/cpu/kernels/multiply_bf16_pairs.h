@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpu/kernels/multiply_floats.h"
+#include "cpu/kernels/words.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
@@ -41,6 +42,26 @@ INFERNODE_INLINE void load_pairs(const RowGroup& rows, size_t n_rows, size_t k, 
   }
   transpose(words);
 }
+
+// Pairs as words of a product of matrices.
+struct PairWords {
+  using Sum = Floats;
+  static constexpr size_t kValues = 2;
+  INFERNODE_INLINE static Floats add(Floats sum, Ints w, Ints a) { return add_bf16_pairs(sum, w, a); }
+  static bool stored(TensorType type) { return type == TensorType::kBf16; }
+  static void convert(TensorType, const std::byte* row, size_t first, size_t n, std::byte* words) {
+    convert_row(reinterpret_cast<const float*>(row) + first, n, words);
+  }
+  static void turn(const WordRows& rows, size_t word, size_t first, size_t n, std::byte* words) {
+    uint16_t low[kPanelRows], high[kPanelRows] = {};
+    uint32_t pairs[kPanelRows];
+    const std::byte* values = rows.data + 2 * word * rows.stride + first * 2;
+    __builtin_memcpy(low, values, n * 2);
+    if (2 * word + 1 < rows.k) __builtin_memcpy(high, values + rows.stride, n * 2);
+    for (size_t i = 0; i < kPanelRows; i++) pairs[i] = low[i] | static_cast<uint32_t>(high[i]) << 16;
+    __builtin_memcpy(words, pairs, n * 4);
+  }
+};
 
 // ---- one token
 

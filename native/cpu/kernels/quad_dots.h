@@ -12,6 +12,12 @@ template <size_t kChain>
 INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
   return add_quads(Ints{}, weights, activations);
 }
+// What multiply_matrices.h makes words of: four bytes, those of `w` unsigned if there is a kByteOffset.
+struct Int8Words {
+  using Sum = Ints;
+  static constexpr size_t kValues = 4;
+  INFERNODE_INLINE static Ints add(Ints sum, Ints w, Ints a) { return add_quads(sum, w, a); }
+};
 // The instructions that bound the tiles: kStep multiply-adds, of which so many must run side by side. For measuring.
 constexpr size_t kPeakSums = kLanes == 16 ? 16 : 12;
 INFERNODE_INLINE Ints peak_step(Ints sum, Ints weights, Ints activations) { return add_quads(sum, weights, activations); }

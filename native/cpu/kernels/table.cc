@@ -9,8 +9,10 @@
 #include "cpu/kernels/kernels_of_isa.h"
 #include "cpu/kernels/tensor_kernels_of_isa.h"
 #pragma pop_macro("INFERNODE_ISA")
+constexpr bool kWithoutBase = false;
 #else
 #define INFERNODE_BASE INFERNODE_ISA
+constexpr bool kWithoutBase = true;
 #endif
 
 #define INFERNODE_QUOTE(name) #name
@@ -66,7 +68,13 @@ constinit const KernelTable kernels = {
             .largest = base::tensor_largest,
             .smallest = base::tensor_smallest,
             .softmax = base::tensor_softmax,
-            .int8_dots = base::tensor_int8_dots,
+            .product = {.packed_bytes = base::product_packed_bytes,
+                        .pack_items = base::product_pack_items,
+                        .pack = base::product_pack,
+                        .items = base::product_items,
+                        .run = base::product_run,
+                        .scratch_bytes = base::product_scratch_bytes,
+                        .adds_bf16_as_linear = kWithoutBase},
             .f32_probe = base::f32_probe,
         },
 };

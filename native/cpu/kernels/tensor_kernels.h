@@ -68,6 +68,37 @@ struct Extreme {
   uint32_t index;
 };
 
+// out = a · bᵀ for a chunk of a's rows: f32 times floats (out is f32), or i8 and u8 with each other (i32, or f32 with scale_b).
+struct MatrixProduct {
+  size_t m = 0, n = 0, k = 0;
+  const std::byte* a = nullptr;  // [m][k], rows a_stride bytes apart
+  size_t a_stride = 0;
+  TensorType a_type = TensorType::kF32;
+  const std::byte* b = nullptr;  // [n][k], rows b_stride bytes apart; floats may be b_turned: [k][n]
+  size_t b_stride = 0;
+  TensorType b_type = TensorType::kF32;
+  bool b_turned = false;
+  std::byte* out = nullptr;  // [m][n]
+  size_t out_stride = 0;
+  // Of bytes: scale_a · scale_b[j] · Σ (a − zero_a)(b − zero_b[j]). One value for all j, or n.
+  float scale_a = 1;
+  int32_t zero_a = 0;
+  Operand<float> scale_b = {nullptr, true};
+  Operand<int32_t> zero_b = {nullptr, true};  // nullptr: 0
+};
+
+// Products of many rows: a is laid out once for all of b (pack), then items of columns are computed (run). Both in any partition;
+// the sums are those of `linear`, bit for bit, and exact modulo 2^32 for bytes.
+struct ProductKernel {
+  size_t (*packed_bytes)(const MatrixProduct&);  // grows with m; a multiple of 64
+  size_t (*pack_items)(const MatrixProduct&);
+  void (*pack)(const MatrixProduct&, size_t begin, size_t end, std::byte* packed, std::byte* scratch);
+  size_t (*items)(const MatrixProduct&);
+  void (*run)(const MatrixProduct&, size_t begin, size_t end, const std::byte* packed, std::byte* scratch);
+  size_t (*scratch_bytes)(const MatrixProduct&);  // of a thread, for both
+  bool adds_bf16_as_linear;                       // if not, `linear` has an order of its own for weights of bf16
+};
+
 struct TensorKernels {
   // out may be x. NaN stays NaN in every op.
   void (*unary)(Unary op, const float* x, float* out, size_t n);
@@ -89,8 +120,7 @@ struct TensorKernels {
   Extreme (*smallest)(const float* x, size_t n);
   // out[i] = exp(x[i] - max x) / Σ exp(x - max x); out may be x. NaN everywhere if any x is NaN or all are -infinity.
   void (*softmax)(const float* x, float* out, size_t n);
-  // sums[j] = Σ a[k] · b[j][k], exact modulo 2^32, for n rows of b, `stride` bytes apart. n <= 8.
-  void (*int8_dots)(const int8_t* a, const int8_t* b, size_t stride, size_t n, size_t k, int32_t* sums);
+  ProductKernel product;
   // n multiply-adds of f32 in registers, for `bench`.
   float (*f32_probe)(uint64_t multiply_adds);
 };

@@ -17,7 +17,12 @@ float tensor_sum(const float* x, size_t n);
 Extreme tensor_largest(const float* x, size_t n);
 Extreme tensor_smallest(const float* x, size_t n);
 void tensor_softmax(const float* x, float* out, size_t n);
-void tensor_int8_dots(const int8_t* a, const int8_t* b, size_t stride, size_t n, size_t k, int32_t* sums);
+size_t product_packed_bytes(const MatrixProduct& p);
+size_t product_pack_items(const MatrixProduct& p);
+void product_pack(const MatrixProduct& p, size_t begin, size_t end, std::byte* packed, std::byte* scratch);
+size_t product_items(const MatrixProduct& p);
+void product_run(const MatrixProduct& p, size_t begin, size_t end, const std::byte* packed, std::byte* scratch);
+size_t product_scratch_bytes(const MatrixProduct& p);
 float f32_probe(uint64_t multiply_adds);
 
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -1,4 +1,4 @@
-// Conversions, reductions, softmax and integer dot products of Tensor.
+// Conversions, reductions and softmax of Tensor.
 #include "cpu/kernels/tensor_kernels_of_isa.h"
 #include "cpu/kernels/tensor_math.h"
 
@@ -172,15 +172,6 @@ void tensor_softmax(const float* x, float* out, size_t n) {
 }
 
 // Plain loops: compilers know this pattern and use the variant's own dot products.
-void tensor_int8_dots(const int8_t* a, const int8_t* b, size_t stride, size_t n, size_t k, int32_t* sums) {
-  for (size_t j = 0; j < n; j++) {
-    const int8_t* row = b + j * stride;
-    int32_t sum = 0;
-    for (size_t i = 0; i < k; i++) sum += static_cast<int16_t>(a[i]) * static_cast<int16_t>(row[i]);
-    sums[j] = sum;
-  }
-}
-
 // Chains that never wait for each other; no compiler may reorder or shorten them.
 float f32_probe(uint64_t multiply_adds) {
   constexpr size_t kChains = 12;

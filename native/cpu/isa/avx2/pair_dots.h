@@ -25,6 +25,12 @@ INFERNODE_INLINE Ints dot4(Ints weights, Ints activations) {
 }
 // sum + the two products of 16-bit halves.
 INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) { return sum + multiply_pairs(a, b); }
+// What multiply_matrices.h makes words of: two numbers of 16 bits, for products of any bytes are exact only there.
+struct Int8Words {
+  using Sum = Ints;
+  static constexpr size_t kValues = 2;
+  INFERNODE_INLINE static Ints add(Ints sum, Ints w, Ints a) { return add_pairs(sum, w, a); }
+};
 // The instructions that bound the tiles: kStep multiply-adds, of which so many must run side by side. For measuring: the sums
 // may wrap.
 constexpr size_t kPeakSums = 8;
