@@ -291,8 +291,8 @@ export interface NativeAddon {
   /** isa '': the best. */
   createTensors(isa: string): NativeTensors
   createEngine(plan: string, tokenizer: NativeTokenizer | null, options: NativeEngineOptions): Promise<NativeEngine>
-  /** Measures this machine: bytes/s of plain reading, multiply-adds/s of int8, bf16 and f32, with the given number of threads (0: all). */
-  measure(options: { threads: number; isa: string; milliseconds: number }): Promise<{
+  /** Measures this machine: bytes/s of plain reading (of a file's mapping; '': of fresh memory), multiply-adds/s of int8, bf16 and f32, with the given number of threads (0: all). */
+  measure(options: { threads: number; isa: string; milliseconds: number; file: string }): Promise<{
     readBytesPerSecond: number
     int8MacsPerSecond: number
     bf16MacsPerSecond: number

@@ -1,6 +1,6 @@
 /** infernode's side of the comparison: one process that loads a model and runs what its parent asks for. */
 import { inspect, measureMachine, Model } from '../../dist/index.js'
-import { workOfPlan } from '../../dist/cli/work.js'
+import { readProbe, workOfPlan } from '../../dist/cli/work.js'
 import { serve } from './side.mjs'
 
 serve(async ({ path, threads, contextLength, sequences, kvType, isa }) => {
@@ -16,9 +16,9 @@ serve(async ({ path, threads, contextLength, sequences, kvType, isa }) => {
     more: {
       /** This machine's limits now, and what the model asks of it. */
       async limits() {
-        const { plan, tensors } = await inspect(path)
+        const { plan, tensors, files } = await inspect(path)
         const sizes = new Map(tensors.map(({ name, bytes }) => [name, bytes]))
-        const peaks = await measureMachine({ threads, isa: model.info.isa, milliseconds: 400 })
+        const peaks = await measureMachine({ threads, isa: model.info.isa, milliseconds: 400, ...readProbe(files) })
         return { peaks, work: workOfPlan(plan, (name) => sizes.get(name) ?? 0), kvBytes: model.stats().kvBytes }
       },
     },

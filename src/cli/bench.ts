@@ -11,7 +11,7 @@ import { addBenchKernels } from './bench-kernels.js'
 import { loadModel, modelLine, type ModelFlags, withModelOptions } from './load.js'
 import { median } from './statistics.js'
 import { interruption, jsonOption, number, progress, remark, table, UsageError, write, writeJson } from './terminal.js'
-import { workOfPlan, type Work } from './work.js'
+import { readProbe, workOfPlan, type Work } from './work.js'
 
 type Flags = ModelFlags & { promptTokens: number; tokens: number; repeat: number; profile?: string; json?: boolean }
 
@@ -79,7 +79,7 @@ async function bench(flags: Flags): Promise<void> {
   })) {
     if (!Number.isInteger(value) || value < 1) throw new UsageError(`${name} must be a whole number of at least 1.`)
   }
-  const { plan, tensors } = await inspect(flags.model)
+  const { plan, tensors, files } = await inspect(flags.model)
   const context = Math.min(flags.context ?? plan.contextLength, plan.contextLength)
   // Small contexts get small benchmarks, and the output says so.
   const promptTokens = Math.min(flags.promptTokens, context - 1)
@@ -89,7 +89,7 @@ async function bench(flags: Flags): Promise<void> {
   try {
     const { isa, threads, promptThreads } = model.info
     progress('measuring this machine')
-    const peaks = await measureMachine({ isa, threads: Math.max(threads, promptThreads) })
+    const peaks = await measureMachine({ isa, threads: Math.max(threads, promptThreads), ...readProbe(files) })
     const prompt: number[] = []
     const generation: number[] = []
     for (let turn = 0; turn <= flags.repeat; turn++) {

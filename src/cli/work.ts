@@ -29,3 +29,9 @@ export function workOfPlan(plan: Inspection['plan'], bytesOf: (name: string) => 
   })
   return { macsPerPromptToken, bytesPerToken }
 }
+
+/** Plain reading is measured on the checkpoint's own bytes, if no cache holds them. */
+export function readProbe(files: readonly { readonly path: string; readonly bytes: number }[]): { file?: string } {
+  const [largest] = [...files].sort((a, b) => b.bytes - a.bytes)
+  return largest && largest.bytes >= 256 * 2 ** 20 ? { file: largest.path } : {}
+}
