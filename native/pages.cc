@@ -36,7 +36,7 @@ Result<Pages> Pages::make(size_t bytes, const char* purpose, [[maybe_unused]] bo
                    : ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) return error(ErrorCode::kOutOfMemory, {purpose, std::to_string(bytes)});
 #ifdef MADV_HUGEPAGE
-  constexpr size_t kLeastLarge = size_t{32} << 20;
+  constexpr size_t kLeastLarge = size_t{4} << 20;
   if (large && bytes >= kLeastLarge) ::madvise(data, bytes, MADV_HUGEPAGE);  // a hint: refusing it is no error
 #endif
 #endif

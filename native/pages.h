@@ -20,7 +20,7 @@ class Pages {
   }
   ~Pages();
 
-  // `purpose` names the memory in kOutOfMemory. Zero bytes give an empty one. `large`: in pages of 2 MB where the system grants
+  // `purpose` names the memory in kOutOfMemory. Zero bytes give an empty one. `large`, from 4 MB on: in pages of 2 MB where the system grants
   // them and the memory is large enough for that to be no waste: quicker to read, slower to write to for the first time.
   static Result<Pages> make(size_t bytes, const char* purpose, bool large = false);
 

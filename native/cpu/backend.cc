@@ -20,6 +20,7 @@ using namespace cpu;
 // Rows of logits and of everything else in the head are computed in slices that fit this.
 constexpr size_t kOutputArenaBytes = size_t{16} << 20;
 constexpr size_t kMaxOutputs = 64;
+constexpr size_t kLeastLargeCache = size_t{32} << 20;  // bytes from which pages of 2 MB are worth their first writes
 
 #define INFERNODE_OP(Struct, name) , ops::Struct<Rows, Weight>
 using BoundOp = std::variant<std::monostate INFERNODE_OPS(INFERNODE_OP)>;
@@ -146,7 +147,7 @@ class CpuExecutable final : public Executable {
     const size_t kv_bytes = limits.kv_pages * cache_.page_bytes;
     INFERNODE_ASSIGN(token_arena, Pages::make(max_tokens_ * plan_->token_row_bytes, "activations"));
     INFERNODE_ASSIGN(output_arena, Pages::make(max_outputs_ * plan_->output_row_bytes, "logits"));
-    INFERNODE_ASSIGN(kv, Pages::make(kv_bytes, "the KV cache", true));
+    INFERNODE_ASSIGN(kv, Pages::make(kv_bytes, "the KV cache", kv_bytes >= kLeastLargeCache));
     token_arena_ = std::move(token_arena);
     output_arena_ = std::move(output_arena);
     kv_ = std::move(kv);
