@@ -40,6 +40,10 @@ INFERNODE_INLINE Ints load_five_bits(const Block* blocks) {
   return set_bits(load_nibbles<kFull>(blocks), high[0], high[1], 16);
 }
 
+// Of exactly these types the weights are what their nibbles are, and a variant may turn them packed.
+template <class Type>
+constexpr bool kTurnsNibbles = false;
+
 // 16 levels, stored with `offset` added, for `lookup`.
 struct Levels {
   int8_t stored[16];

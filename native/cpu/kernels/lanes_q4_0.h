@@ -18,5 +18,8 @@ struct Q4_0Lanes : BlockLanes {
   }
 };
 
+template <>
+constexpr bool kTurnsNibbles<Q4_0Lanes> = true;
+
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -17,5 +17,8 @@ struct Q4_1Lanes : MinBlockLanes {
   }
 };
 
+template <>
+constexpr bool kTurnsNibbles<Q4_1Lanes> = true;
+
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

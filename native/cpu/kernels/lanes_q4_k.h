@@ -27,5 +27,8 @@ struct Q4_KLanes {
   }
 };
 
+template <>
+constexpr bool kTurnsNibbles<Q4_KLanes> = true;
+
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -1,6 +1,7 @@
 // What the vector forms of the matmul share: panels, groups of rows, fetching ahead, and choosing tiles for the tokens at hand.
 #pragma once
 
+#include "cpu/kernels/block_lanes.h"
 #include "cpu/kernels/product.h"
 #include "int8.h"
 #include "quant/activations.h"

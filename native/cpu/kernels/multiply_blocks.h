@@ -50,6 +50,19 @@ template <class Type>
 
 template <class Type, bool kFullStep>
 INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, Ints (&w)[kLanes]) {
+#ifdef INFERNODE_TURNS_NIBBLES
+  if constexpr (kTurnsNibbles<Type> && kFullStep) {
+    using Block = typename Type::Block;
+    Ints words[8];  // of two blocks; values i and i + 16 of a block share a byte
+    load_turned(rows, b * sizeof(Block) + offsetof(Block, q), (b + 1) * sizeof(Block) + offsetof(Block, q), words);
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; j++) {
+      w[j / 4 * 8 + j % 4] = words[j] & 0x0f0f0f0f;
+      w[j / 4 * 8 + j % 4 + 4] = (words[j] >> 4) & 0x0f0f0f0f;
+    }
+    return;
+  }
+#endif
 #pragma GCC unroll 16
   for (size_t i = 0; i < kLanes; i++) w[i] = Type::template weights<kFullStep>(block_of<Type>(rows.at(i), b));
   transpose(w);

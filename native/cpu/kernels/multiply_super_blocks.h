@@ -56,6 +56,19 @@ template <class Type>
 // Values step * kStep … of super-block b, turned.
 template <class Type>
 INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, size_t step, Ints (&w)[kLanes]) {
+#ifdef INFERNODE_TURNS_NIBBLES
+  if constexpr (kTurnsNibbles<Type>) {
+    using Block = typename Type::Block;
+    Ints words[8];  // of two sub-blocks, of which the second has the upper nibbles
+    load_turned(rows, b * sizeof(Block) + offsetof(Block, q) + step * 32, words);
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; j++) {
+      w[j] = words[j] & 0x0f0f0f0f;
+      w[8 + j] = (words[j] >> 4) & 0x0f0f0f0f;
+    }
+    return;
+  }
+#endif
 #pragma GCC unroll 16
   for (size_t i = 0; i < kLanes; i++) w[i] = Type::weights(*block_of<Type>(rows.at(i), b), step);
   transpose(w);

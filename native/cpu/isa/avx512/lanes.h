@@ -97,6 +97,45 @@ INFERNODE_INLINE void transpose(Ints (&rows)[kLanes]) {
   }
 }
 
+// Packed four-bit weights are turned before they are unpacked: half the shuffles.
+#define INFERNODE_TURNS_NIBBLES
+// words[j], lane i: bytes 4j … 4j + 3 of row i's 32; pairs[i] holds those of rows i and i + 8.
+INFERNODE_INLINE void turn_words(const __m512i (&pairs)[8], Ints (&words)[8]) {
+  __m512i quads[2][4];  // [rows 0 … 3 and 8 … 11, or 4 … 7 and 12 … 15][word j and, in odd quarters, 4 + j]
+  for (int i = 0; i < 2; i++) {
+    const __m512i* r = pairs + 4 * i;
+    const __m512i t0 = _mm512_unpacklo_epi32(r[0], r[1]), t1 = _mm512_unpackhi_epi32(r[0], r[1]);
+    const __m512i t2 = _mm512_unpacklo_epi32(r[2], r[3]), t3 = _mm512_unpackhi_epi32(r[2], r[3]);
+    quads[i][0] = _mm512_unpacklo_epi64(t0, t2), quads[i][1] = _mm512_unpackhi_epi64(t0, t2);
+    quads[i][2] = _mm512_unpacklo_epi64(t1, t3), quads[i][3] = _mm512_unpackhi_epi64(t1, t3);
+  }
+  const __m512i even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), odd = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+  for (int j = 0; j < 4; j++) {
+    words[j] = Ints(_mm512_permutex2var_epi64(quads[0][j], even, quads[1][j]));
+    words[4 + j] = Ints(_mm512_permutex2var_epi64(quads[0][j], odd, quads[1][j]));
+  }
+}
+// The 32 bytes at `offset` of each row.
+INFERNODE_INLINE void load_turned(const RowGroup& rows, size_t offset, Ints (&words)[8]) {
+  __m512i pairs[8];
+#pragma GCC unroll 8
+  for (size_t i = 0; i < 8; i++) pairs[i] = __m512i(load_pieces<true>(rows.at(i) + offset, rows.at(i + 8) + offset));
+  turn_words(pairs, words);
+}
+// 16 bytes at each of two offsets of each row.
+INFERNODE_INLINE void load_turned(const RowGroup& rows, size_t first, size_t second, Ints (&words)[8]) {
+  __m512i pairs[8];
+  const auto sixteen = [](const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
+#pragma GCC unroll 8
+  for (size_t i = 0; i < 8; i++) {
+    const __m512i row = _mm512_zextsi128_si512(sixteen(rows.at(i) + first));
+    const __m512i two = _mm512_mask_broadcast_i32x4(row, 0x00f0, sixteen(rows.at(i) + second));
+    const __m512i three = _mm512_mask_broadcast_i32x4(two, 0x0f00, sixteen(rows.at(i + 8) + first));
+    pairs[i] = _mm512_mask_broadcast_i32x4(three, 0xf000, sixteen(rows.at(i + 8) + second));
+  }
+  turn_words(pairs, words);
+}
+
 // four[i], quarter q: rows 4i … 4i + 3, each summed over its q-th 16 values.
 INFERNODE_INLINE void add_up(const Ints (&rows)[kLanes], __m512i (&four)[4]) {
   for (int i = 0; i < 4; i++) {
