@@ -1,4 +1,7 @@
-/** The rows of the comparison, each with what is promised ("at least") and what is hoped for ("moonshot"). */
+/**
+ * The rows of the comparison, each with what is promised ("at least") and what is hoped for ("moonshot"). Commas separate names in --rows,
+ * so no name has one.
+ */
 import { shape1B } from '../synthetic.mjs'
 
 /** Long contexts need a checkpoint that has them; the weights are those of the short one. */
@@ -35,7 +38,7 @@ export const sessions = [
     type,
     isa: 'avx2',
     peerCpu: 'haswell',
-    rows: [{ name: `${type} prompt 512, AVX2`, prompt: 512, ratio: [1.5], share: [undefined, 0.6] }],
+    rows: [{ name: `${type} prompt 512 on AVX2`, prompt: 512, ratio: [1.5], share: [undefined, 0.6] }],
   })),
   ...['q8_0', 'q4_k'].flatMap((type) =>
     [8, 32].map((n) => ({
@@ -53,8 +56,8 @@ export const sessions = [
     contextLength: 8192 + 512,
     slow: true,
     rows: [
-      { name: `prompt 8192, KV ${kvType}`, prompt: 8192, ratio: [1.5, 2.5] },
-      { name: `generation at 8192, KV ${kvType}`, generation: 32, after: 8192, ratio: [1.5, 2.5] },
+      { name: `prompt 8192 with KV ${kvType}`, prompt: 8192, ratio: [1.5, 2.5] },
+      { name: `generation at 8192 with KV ${kvType}`, generation: 32, after: 8192, ratio: [1.5, 2.5] },
     ],
   })),
   { type: 'q8_0', rows: [{ name: 'load to first token', start: true, unit: 'ms', ratio: [5, 20] }] },

@@ -83,8 +83,9 @@ INFERNODE_INLINE Ahead ahead_of_rows(const Product& p, size_t first, size_t n) {
   return Ahead(p.weight.data + (p.row + first + n) * p.weight.row_bytes);
 }
 
-// What `ahead` fetches while a panel is multiplied: with few tokens the rows behind the panel's. The activations of many would drive those out of the
-// cache before they are used; so for them it is the bytes from `next` on of the same rows, or the first ones of the next.
+// What `ahead` fetches while a panel is multiplied: with few tokens the rows behind the panel's. The activations of many would
+// drive those out of the cache before they are used; so for them it is the bytes from `next` on of the same rows, or the first
+// ones of the next.
 constexpr size_t kCachedActivations = 512 << 10;
 INFERNODE_INLINE void look_ahead(const Product& p, size_t first, size_t next, size_t bytes, Ahead& ahead) {
   if (p.x.n * p.x.stride < kCachedActivations) return;
