@@ -20,6 +20,12 @@ uint64_t Signal::wait(uint64_t seen) {
   return count_;
 }
 
+uint64_t Signal::wait(uint64_t seen, std::chrono::steady_clock::time_point until) {
+  Lock lock(mutex_);
+  condition_.wait_until(lock, until, [&] { return count_ != seen; });
+  return count_;
+}
+
 namespace {
 
 // With LongRoPE, keys depend on how long a text may become: what one request has computed may be wrong for another.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -25,6 +26,8 @@ class Signal {
   void ring();
   // Waits until somebody rang since `seen`; returns the new count.
   uint64_t wait(uint64_t seen);
+  // … or until that time.
+  uint64_t wait(uint64_t seen, std::chrono::steady_clock::time_point until);
 
  private:
   Mutex mutex_;

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "machine.h"
+#include "spare_pages.h"
 
 namespace infernode {
 
@@ -21,6 +22,8 @@ Process& process() {
 
 // What slices of other work may take between two rounds of the engines' steps: so much later a token may come.
 constexpr std::chrono::milliseconds kTurn{8};
+// So long after the last slice its memory is kept for the next one.
+constexpr std::chrono::seconds kSpareTime{1};
 
 Error no_thread(const char* name) { return error(ErrorCode::kOutOfMemory, {std::string("the thread ") + name, "The"}); }
 
@@ -159,9 +162,12 @@ void Runtime::grow_pool(int threads) {
 
 void Runtime::drive() {
   set_float_environment();
+  using Clock = std::chrono::steady_clock;
+  bool spare = false;  // pages may be kept, until then:
+  Clock::time_point spare_until;
   uint64_t seen = 0;
   for (bool busy = false;;) {
-    if (!busy) seen = signal_->wait(seen);
+    if (!busy) seen = spare ? signal_->wait(seen, spare_until) : signal_->wait(seen);
     std::vector<std::shared_ptr<Engine>> engines;
     std::vector<Task> tasks;
     bool stop;
@@ -190,7 +196,16 @@ void Runtime::drive() {
       grow_pool(engine->most_threads());
       busy |= engine->step(*pool_);
     }
-    busy |= do_slices();
+    if (!work_.empty()) {
+      SparePages::shared().keep();
+      busy |= do_slices();
+      spare = true;
+      spare_until = Clock::now() + kSpareTime;
+    }
+    if (spare && (stop || Clock::now() >= spare_until)) {
+      SparePages::shared().release();
+      spare = false;
+    }
     if (stop) return;
   }
 }

@@ -8,14 +8,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <string>
 #include <vector>
 
 #include "../../test/native/kernel_harness.h"
 #include "cpu/kv_layout.h"
 #include "thread_pool.h"
-#include "threading.h"
+#include "timing.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -23,6 +22,9 @@
 
 using namespace infernode;
 using namespace infernode::test;
+using bench::median;
+using bench::seconds;
+using bench::time_of;
 using cpu::kPagePositions;
 using cpu::KvSequence;
 
@@ -30,37 +32,6 @@ namespace {
 
 using Attention = ops::Attention<Rows, Weight>;
 using KvWrite = ops::KvWrite<Rows, Weight>;
-
-double seconds(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-// One thread counts its own processor time, which others on the machine hardly touch; several count the time that passes.
-template <class F>
-double time_of(size_t n_threads, F&& part) {
-  const clockid_t clock = n_threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-  struct Part {
-    F& run;
-    size_t index;
-    StartedThread thread;
-  };
-  std::vector<Part> others;
-  for (size_t i = 1; i < n_threads; i++) others.push_back({part, i, {}});
-  const auto run_part = [](void* p) { static_cast<Part*>(p)->run(static_cast<Part*>(p)->index); };
-  const double start = seconds(clock);
-  for (Part& other : others)
-    if (!other.thread.start(run_part, &other, "bench")) std::exit(1);
-  part(size_t{0});
-  for (Part& other : others) other.thread.join();
-  return seconds(clock) - start;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 // ---- the peak: twelve independent chains of multiply-adds in registers
 

@@ -7,52 +7,22 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <string>
 #include <vector>
 
 #include "../../test/native/kernel_harness.h"
 #include "array.h"
 #include "quant/half.h"
-#include "threading.h"
+#include "timing.h"
 
 using namespace infernode;
 using namespace infernode::test;
+using bench::median;
+using bench::time_of;
 
 namespace {
 
 using Linear = ops::Linear<Rows, Weight>;
-
-double seconds(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
-// One thread counts its own processor time, which others on the machine hardly touch; several count the time that passes.
-template <class F>
-double time_of(size_t n_threads, F&& part) {
-  const clockid_t clock = n_threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-  struct Part {
-    F& run;
-    size_t index;
-    StartedThread thread;
-  };
-  std::vector<Part> others;
-  for (size_t i = 1; i < n_threads; i++) others.push_back({part, i, {}});
-  const auto run_part = [](void* p) { static_cast<Part*>(p)->run(static_cast<Part*>(p)->index); };
-  const double start = seconds(clock);
-  for (Part& other : others)
-    if (!other.thread.start(run_part, &other, "bench")) std::exit(1);
-  part(size_t{0});
-  for (Part& other : others) other.thread.join();
-  return seconds(clock) - start;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 struct Options {
   const KernelTable* kernels = variants().front();

@@ -180,7 +180,7 @@ Napi::Value zeros(const Napi::CallbackInfo& info, const Tensors&) {
   Arguments arguments;
   const auto bytes = static_cast<size_t>(arguments.whole_value(info[0], "bytes", 0, kMaxValues));
   if (!arguments.status) return throw_error(info, arguments.status.error());
-  auto storage = Storage::make(bytes);
+  auto storage = Storage::make(bytes, Storage::Contents::kZeros);
   if (!storage) return throw_error(info, storage.error());
   return wrap(info.Env(), *storage);
 }

@@ -37,7 +37,7 @@ Status add_causal(const Maker& make, const Sizes& n, const View& q, const View& 
   size_t bytes;
   if (__builtin_mul_overflow(cache.page_bytes, pages * n.batch, &bytes) || pages * n.batch > INT32_MAX)
     return error(ErrorCode::kOutOfMemory, {"a tensor", "more than addressable"});
-  INFERNODE_ASSIGN(pool, Storage::make(bytes));
+  INFERNODE_ASSIGN(pool, Storage::make(bytes, Storage::Contents::kZeros));
   INFERNODE_ASSIGN(keys, as_contiguous(make, k, TensorType::kF32));
   INFERNODE_ASSIGN(values, as_contiguous(make, v, TensorType::kF32));
   paged->pool = pool;

@@ -23,7 +23,7 @@ Status Job::allocate_scratch(size_t threads) {
   for (const Phase& phase : phases_) scratch_bytes_ = std::max(scratch_bytes_, phase.scratch_bytes);
   scratch_bytes_ = (scratch_bytes_ + 63) & ~size_t{63};
   if (scratch_bytes_ == 0 || scratch_.size() > 0) return {};
-  INFERNODE_ASSIGN(pages, Pages::make(scratch_bytes_ * threads, "the kernels' workspace"));
+  INFERNODE_ASSIGN(pages, SparePages::shared().take(scratch_bytes_ * threads, "the kernels' workspace"));
   scratch_ = std::move(pages);
   return {};
 }
@@ -42,7 +42,7 @@ void Job::finish(Status status) {
   finished_.store(true, std::memory_order_release);
   phases_.clear();  // and with them what the items hold
   inputs_.clear();
-  scratch_ = Pages();
+  SparePages::shared().give(std::move(scratch_));
   if (done) done(std::move(status));
   done = nullptr;
 }

@@ -48,7 +48,7 @@ Result<Activations> quantized(const Maker& make, const View& a, TensorType type)
                stride = ((type == TensorType::kA8_32 ? a8_32_row_bytes(width) : a8_256_row_bytes(width)) + 63) & ~size_t{63};
   const size_t n = a.size() / width;
   if (n > SIZE_MAX / 2 / stride) return error(ErrorCode::kOutOfMemory, {"a tensor", "more than addressable"});
-  INFERNODE_ASSIGN(storage, Storage::make_scratch(n * stride));
+  INFERNODE_ASSIGN(storage, Storage::make(n * stride));
   ops::Quantize<cpu::Rows, cpu::Weight> op{};
   op.x = rows_of(rows, width);
   op.out.n = 1;
@@ -89,7 +89,7 @@ Status add_products(const Maker& make, const cpu::MatrixProduct& one, std::vecto
   const size_t chunks = (one.m + kChunkRows - 1) / kChunkRows, packed_bytes = kernel.packed_bytes(largest);
   if (packed_bytes > 0 && a_starts.size() * chunks > SIZE_MAX / 2 / packed_bytes)
     return error(ErrorCode::kOutOfMemory, {"a tensor", "more than addressable"});
-  INFERNODE_ASSIGN(packed, Storage::make_scratch(a_starts.size() * chunks * packed_bytes));
+  INFERNODE_ASSIGN(packed, Storage::make(a_starts.size() * chunks * packed_bytes));
   const size_t scratch = kernel.scratch_bytes(largest), packs = kernel.pack_items(largest), items = kernel.items(one);
   const auto chunk_of = [one](size_t chunk) {
     cpu::MatrixProduct p = one;
@@ -228,7 +228,8 @@ Result<View> matmul(const Maker& make, const View& a, const View& b, bool transp
   }
   shape[rank - 2] = m;
   shape[rank - 1] = n;
-  INFERNODE_ASSIGN(out, make_view(TensorType::kF32, shape, rank));
+  const auto contents = k == 0 ? Storage::Contents::kZeros : Storage::Contents::kAny;
+  INFERNODE_ASSIGN(out, make_view(TensorType::kF32, shape, rank, contents));
   make.job->costs(a.size() + b.size() + out.size(), static_cast<double>(out.size()) * static_cast<double>(k));
   if (out.size() == 0 || k == 0) return out;
 

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "array.h"
-#include "pages.h"
+#include "spare_pages.h"
 
 namespace infernode::tensor {
 
@@ -14,11 +14,10 @@ class Job;
 
 class Storage {
  public:
-  // Zeroed, aligned to 64 bytes. Large memory is taken from the system page by page when it is first written.
-  static Result<std::shared_ptr<Storage>> make(size_t bytes);
-  // For what an operation needs while it runs: contents arbitrary. One such block of up to 64 MB is kept for the next operation,
-  // for new memory would have to be cleared by the system, page by page.
-  static Result<std::shared_ptr<Storage>> make_scratch(size_t bytes);
+  enum class Contents { kAny, kZeros };
+  // Aligned to 64 bytes. Large memory is taken from the system page by page when it is first written; with any contents, it may be
+  // what another one let go of (spare_pages.h).
+  static Result<std::shared_ptr<Storage>> make(size_t bytes, Contents contents = Contents::kAny);
   // Somebody else's memory, unchanged until `release` is called, by whichever thread lets go last.
   static std::shared_ptr<Storage> adopt(std::byte* data, size_t bytes, std::function<void()> release);
   ~Storage();
@@ -36,7 +35,7 @@ class Storage {
   Storage() = default;
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
-  bool adopted_ = false, scratch_ = false;
+  bool adopted_ = false;
   std::function<void()> release_;
   Array<std::byte> small_;
   Pages large_;

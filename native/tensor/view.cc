@@ -12,7 +12,7 @@ bool View::contiguous() const {
   return true;
 }
 
-Result<View> make_view(TensorType type, const size_t* shape, size_t rank) {
+Result<View> make_view(TensorType type, const size_t* shape, size_t rank, Storage::Contents contents) {
   View view;
   view.type = type;
   view.rank = rank;
@@ -23,7 +23,7 @@ Result<View> make_view(TensorType type, const size_t* shape, size_t rank) {
     if (__builtin_mul_overflow(n, shape[d], &n) || n > SIZE_MAX / 16)
       return error(ErrorCode::kOutOfMemory, {"a tensor", "more than addressable"});
   }
-  INFERNODE_ASSIGN(storage, Storage::make(row_bytes(type, n)));
+  INFERNODE_ASSIGN(storage, Storage::make(row_bytes(type, n), contents));
   view.storage = storage;
   return view;
 }

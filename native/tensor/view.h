@@ -43,7 +43,7 @@ inline bool is_integer(TensorType type) {
 }
 
 // A contiguous view of new, zeroed storage.
-Result<View> make_view(TensorType type, const size_t* shape, size_t rank);
+Result<View> make_view(TensorType type, const size_t* shape, size_t rank, Storage::Contents contents = Storage::Contents::kAny);
 // Whether every value lies within the storage, and blocks are whole.
 bool within_storage(const View& view);
 // The view with `n` leading dimensions and the others as one, where their strides allow it: false if they do not.

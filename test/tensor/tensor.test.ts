@@ -281,6 +281,42 @@ describe('memory', () => {
     expect(rss).toBeLessThan(100 << 20) // 640 MB were made
   })
 
+  it('goes back to the system once operations rest', async () => {
+    const script = `
+      import { Tensor } from 'infernode'
+      const resident = () => process.memoryUsage.rss()
+      const turn = () => new Promise((resolve) => setTimeout(resolve, 50))
+      const a = Tensor.full([1024, 1024], 1)
+      const round = async (n) => { const all = []; for (let i = 0; i < n; i++) all.push(await a.add(i)); for (const x of all) x.dispose() }
+      await round(1)
+      for (const before = resident(), end = Date.now() + 20_000; Date.now() < end && resident() > before - (2 << 20); ) await turn() // what it kept
+      const before = resident()
+      await round(12)
+      const busy = resident() - before
+      for (const end = Date.now() + 20_000; Date.now() < end && resident() - before > 16 << 20; ) await turn()
+      console.log(busy, resident() - before)`
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: new URL('../..', import.meta.url).pathname,
+    })
+    const [busy, rest] = stdout.trim().split(' ').map(Number)
+    expect(busy).toBeLessThan(80 << 20)
+    expect(rest).toBeLessThan(16 << 20)
+  })
+
+  it('that was used before is zeros where zeros are asked for', async () => {
+    const soil = async () => {
+      for (let i = 0; i < 3; i++) (await Tensor.full([1024, 1024], 7).add(1)).dispose()
+    }
+    await soil()
+    expect((await Tensor.zeros([1024, 1024]).max()).item()).toBe(0)
+    await soil()
+    const [x, w] = [Tensor.zeros([1024, 0]), Tensor.zeros([0, 1024])]
+    const product = await x.matmul(w)
+    expect((await (await product.mul(product)).sum()).item()).toBe(0)
+    await soil()
+    expect((await (await Tensor.zeros([1024, 1024, 0]).sum([2])).max()).item()).toBe(0)
+  })
+
   it('of a worker that ends in mid-work harms nobody', async () => {
     const script = `
       import { Worker } from 'node:worker_threads'
