@@ -129,6 +129,28 @@ INFERNODE_INLINE size_t lines_per_block(size_t panel_bytes, size_t n_blocks, siz
   return (panel_bytes / 64 + parts - 1) / parts;
 }
 
+// Groups that a panel from row `first` on has.
+INFERNODE_INLINE size_t groups_of(const Product& p, size_t first) { return p.n_rows - first > kLanes ? kPanelGroups : 1; }
+
+// What all products of many tokens do. For each panel of an item calls unpack(rows, group, blocks), for the groups that are
+// there, and then multiply(panel's first row, first block, blocks, ahead).
+template <size_t kBlockBytes, size_t kBlockValues, class Unpack, class Multiply>
+INFERNODE_INLINE void for_panels(const Product& p, Unpack&& unpack, Multiply&& multiply) {
+  constexpr size_t per_panel = kPanelValues / kBlockValues;
+  const size_t n_blocks = p.weight.cols / kBlockValues;
+  clear_sums(p);
+  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
+    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
+    for (size_t b = 0; b < n_blocks; b += per_panel) {
+      const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
+      for (size_t g = 0; g < groups_of(p, first); g++)
+        unpack(row_group(p, first + g * kLanes, b * kBlockBytes, n * kBlockBytes), g, n);
+      look_ahead(p, first, (b + n) * kBlockBytes, n * kBlockBytes, ahead);
+      multiply(first, b, n, ahead);
+    }
+  }
+}
+
 // Calls tile.template run<n>(first token) for n <= kTokens.
 template <size_t kTokens, class Tile>
 INFERNODE_INLINE void run_tile(const Tile& tile, size_t n, size_t token) {

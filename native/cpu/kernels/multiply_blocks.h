@@ -113,6 +113,10 @@ struct BlockPanel {
   std::byte* weights;    // [block][8][kPanelGroups][kLanes * 4]
   float *scales, *mins;  // [block][kPanelGroups][kLanes]
 };
+INFERNODE_INLINE BlockPanel block_panel(const Product& p, size_t weight_bytes) {
+  float* const scales = reinterpret_cast<float*>(p.panel + weight_bytes);
+  return {p.panel, scales, scales + kPanelValues / 32 * kPanelRows};
+}
 
 template <class Type, bool kFullStep>
 INFERNODE_INLINE void unpack_step(const RowGroup& rows, size_t g, size_t b, const BlockPanel& panel) {
@@ -192,10 +196,9 @@ struct BlockTile {
 
 template <class Type>
 void multiply_blocks(const Product& p) {
-  constexpr size_t block_bytes = sizeof(typename Type::Block), per_panel = kPanelValues / 32;
-  const size_t n_blocks = p.weight.cols / 32;
-  clear_sums(p);
+  constexpr size_t block_bytes = sizeof(typename Type::Block);
   if (p.x.n <= kFewTokens) {
+    clear_sums(p);
     for (size_t first = 0; first < p.n_rows; first += kLanes) {
       float* sums = p.sums + first;
       for_pieces<block_bytes, 32>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
@@ -206,20 +209,14 @@ void multiply_blocks(const Product& p) {
     }
     return;
   }
-  float* const scales = reinterpret_cast<float*>(p.panel + kPanelValues * kPanelRows);
-  const BlockPanel panel{p.panel, scales, scales + per_panel * kPanelRows};
-  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
-    for (size_t b = 0; b < n_blocks; b += per_panel) {
-      const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++)
-        unpack_blocks<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
-      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
-      const BlockTile<chain_of(Type::kStored), Type::kHasMin> tile{
-          panel, p.x, b, n, Type::kOffset, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kBlockTokens)};
-      for_tokens<kBlockTokens>(p.x.n, tile);
-    }
-  }
+  const BlockPanel panel = block_panel(p, kPanelValues * kPanelRows);
+  for_panels<block_bytes, 32>(
+      p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_blocks<Type>(rows, g, n, panel); },
+      [&](size_t first, size_t b, size_t n, Ahead& ahead) {
+        const size_t lines = lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kBlockTokens);
+        for_tokens<kBlockTokens>(p.x.n, BlockTile<chain_of(Type::kStored), Type::kHasMin>{
+                                            panel, p.x, b, n, Type::kOffset, p.sums + first, ahead, lines});
+      });
 }
 
 }  // namespace

@@ -218,10 +218,9 @@ struct SuperTile {
 
 template <class Type>
 void multiply_super_blocks(const Product& p) {
-  constexpr size_t block_bytes = sizeof(typename Type::Block), per_panel = kPanelValues / 256;
-  const size_t n_blocks = p.weight.cols / 256;
-  clear_sums(p);
+  constexpr size_t block_bytes = sizeof(typename Type::Block);
   if (p.x.n <= kFewTokens) {
+    clear_sums(p);
     for (size_t first = 0; first < p.n_rows; first += kLanes) {
       float* sums = p.sums + first;
       for_pieces<block_bytes, 256>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
@@ -232,26 +231,20 @@ void multiply_super_blocks(const Product& p) {
     }
     return;
   }
-  constexpr size_t row_floats = per_panel * kPanelRows;
+  constexpr size_t row_floats = kPanelValues / 256 * kPanelRows;
   SuperPanel panel;
   panel.weights = p.panel;
   panel.scales = panel.weights + row_floats * 256;
   panel.pairs = panel.scales + row_floats * 16 * sizeof(int32_t);
   panel.d = reinterpret_cast<float*>(panel.pairs + row_floats * 8 * sizeof(int32_t));
   panel.dmin = panel.d + row_floats;
-  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
-    for (size_t b = 0; b < n_blocks; b += per_panel) {
-      const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < kPanelGroups && first + g * kLanes < p.n_rows; g++)
-        unpack_super_blocks<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
-      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
-      const SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin> tile{
-          panel, p.x, b, n, p.sums + first, ahead,
-          lines_per_block(n * block_bytes * kPanelRows, n * (256 / Type::kSubValues), p.x.n, kSuperTokens)};
-      for_tokens<kSuperTokens>(p.x.n, tile);
-    }
-  }
+  for_panels<block_bytes, 256>(
+      p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_super_blocks<Type>(rows, g, n, panel); },
+      [&](size_t first, size_t b, size_t n, Ahead& ahead) {
+        const size_t lines = lines_per_block(n * block_bytes * kPanelRows, n * (256 / Type::kSubValues), p.x.n, kSuperTokens);
+        for_tokens<kSuperTokens>(p.x.n, SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin>{
+                                            panel, p.x, b, n, p.sums + first, ahead, lines});
+      });
 }
 
 }  // namespace

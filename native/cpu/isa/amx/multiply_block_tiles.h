@@ -83,30 +83,21 @@ struct BlockTiles {
 
 template <class Type>
 void multiply_block_tiles(const Product& p) {
-  constexpr size_t block_bytes = sizeof(typename Type::Block), per_panel = kTilePanelBlocks;
-  const size_t n_blocks = p.weight.cols / 32;
-  float* const scales = reinterpret_cast<float*>(p.panel + kPanelValues * kPanelRows);
-  const BlockPanel panel{p.panel, scales, scales + per_panel * kPanelRows};
-  clear_sums(p);
-  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    const size_t n_groups = p.n_rows - first > kLanes ? kPanelGroups : 1;
-    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
-    for (size_t b = 0; b < n_blocks; b += per_panel) {
-      const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < n_groups; g++)
-        unpack_blocks<SignedLanes<Type>>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
-      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
-      const BlockTiles<Type::kHasMin> tiles{
-          panel, p.x, b, n, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kTileRows)};
-      for_token_tiles(p.x.n, 32, [&](size_t token, size_t n_tokens) {
-        TokenScales tokens;
-        tiles.take_scales(token, n_tokens, tokens);
-        for (size_t g = 0; g < n_groups; g++)
-          n_tokens == kTileRows ? tiles.template run<true>(token, n_tokens, g, tokens)
-                                : tiles.template run<false>(token, n_tokens, g, tokens);
+  constexpr size_t block_bytes = sizeof(typename Type::Block);
+  const BlockPanel panel = block_panel(p, kPanelValues * kPanelRows);
+  for_panels<block_bytes, 32>(
+      p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_blocks<SignedLanes<Type>>(rows, g, n, panel); },
+      [&](size_t first, size_t b, size_t n, Ahead& ahead) {
+        const BlockTiles<Type::kHasMin> tiles{
+            panel, p.x, b, n, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kTileRows)};
+        for_token_tiles(p.x.n, 32, [&](size_t token, size_t n_tokens) {
+          TokenScales tokens;
+          tiles.take_scales(token, n_tokens, tokens);
+          for (size_t g = 0; g < groups_of(p, first); g++)
+            n_tokens == kTileRows ? tiles.template run<true>(token, n_tokens, g, tokens)
+                                  : tiles.template run<false>(token, n_tokens, g, tokens);
+        });
       });
-    }
-  }
   release_tiles();
 }
 

@@ -187,28 +187,20 @@ struct SuperTiles {
 
 template <class Type>
 void multiply_super_block_tiles(const Product& p) {
-  constexpr size_t block_bytes = sizeof(typename Type::Block), n_parts = kOneByte<Type> ? 1 : 2,
-                   per_panel = kTilePanelSuperBlocks;
-  const size_t n_blocks = p.weight.cols / 256;
+  constexpr size_t block_bytes = sizeof(typename Type::Block), n_parts = kOneByte<Type> ? 1 : 2;
   ScaledPanel panel;
   panel.weights = p.panel;
-  panel.mins = panel.weights + per_panel * 4 * kPanelGroups * n_parts * kTileVectors * sizeof(Ints);
-  panel.d = reinterpret_cast<float*>(panel.mins + per_panel * kPanelGroups * kMinVectors * sizeof(Ints));
-  panel.dmin = panel.d + per_panel * kPanelRows;
-  clear_sums(p);
-  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    const size_t n_groups = p.n_rows - first > kLanes ? kPanelGroups : 1;
-    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
-    for (size_t b = 0; b < n_blocks; b += per_panel) {
-      const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < n_groups; g++)
-        unpack_scaled<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
-      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
-      const SuperTiles<n_parts, Type::kHasMin> tiles{
-          panel, p.x, b, n, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n * 4, p.x.n, kTileRows)};
-      for_token_tiles(p.x.n, kTileBytes, [&](size_t token, size_t n_tokens) { tiles.run(token, n_tokens, n_groups); });
-    }
-  }
+  panel.mins = panel.weights + kTilePanelSuperBlocks * 4 * kPanelGroups * n_parts * kTileVectors * sizeof(Ints);
+  panel.d = reinterpret_cast<float*>(panel.mins + kTilePanelSuperBlocks * kPanelGroups * kMinVectors * sizeof(Ints));
+  panel.dmin = panel.d + kTilePanelSuperBlocks * kPanelRows;
+  for_panels<block_bytes, 256>(
+      p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_scaled<Type>(rows, g, n, panel); },
+      [&](size_t first, size_t b, size_t n, Ahead& ahead) {
+        const SuperTiles<n_parts, Type::kHasMin> tiles{
+            panel, p.x, b, n, p.sums + first, ahead, lines_per_block(n * block_bytes * kPanelRows, n * 4, p.x.n, kTileRows)};
+        const size_t n_groups = groups_of(p, first);
+        for_token_tiles(p.x.n, kTileBytes, [&](size_t token, size_t n_tokens) { tiles.run(token, n_tokens, n_groups); });
+      });
   release_tiles();
 }
 

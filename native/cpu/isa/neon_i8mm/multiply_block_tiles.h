@@ -84,27 +84,15 @@ struct BlockSquares {
 
 template <class Type>
 void multiply_block_tiles(const Product& p) {
-  constexpr size_t block_bytes = sizeof(typename Type::Block), per_panel = kPanelValues / 32;
-  const size_t n_blocks = p.weight.cols / 32;
-  float* const scales = reinterpret_cast<float*>(p.panel + per_panel * kBlockVectorBytes);
-  const BlockPanel panel{p.panel, scales, scales + per_panel * kPanelRows};
-  clear_sums(p);
-  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    const size_t n_groups = p.n_rows - first > kLanes ? kPanelGroups : 1;
-    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
-    for (size_t b = 0; b < n_blocks; b += per_panel) {
-      const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < n_groups; g++)
-        unpack_row_pairs<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
-      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
-      const BlockSquares<Type::kHasMin> tile{
-          panel,    p.x,
-          b,        n,
-          n_groups, p.sums + first,
-          ahead,    lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, 2 * kBlockPairs)};
-      for_tokens<kBlockPairs>((p.x.n + 1) / 2, tile);
-    }
-  }
+  constexpr size_t block_bytes = sizeof(typename Type::Block);
+  const BlockPanel panel = block_panel(p, kPanelValues / 32 * kBlockVectorBytes);
+  for_panels<block_bytes, 32>(
+      p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_row_pairs<Type>(rows, g, n, panel); },
+      [&](size_t first, size_t b, size_t n, Ahead& ahead) {
+        const size_t lines = lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, 2 * kBlockPairs);
+        for_tokens<kBlockPairs>((p.x.n + 1) / 2, BlockSquares<Type::kHasMin>{
+                                                     panel, p.x, b, n, groups_of(p, first), p.sums + first, ahead, lines});
+      });
 }
 
 }  // namespace

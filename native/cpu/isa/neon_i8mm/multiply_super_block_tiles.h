@@ -154,30 +154,19 @@ struct SuperSquares {
 template <class Type>
 void multiply_super_block_tiles(const Product& p) {
   constexpr size_t block_bytes = sizeof(typename Type::Block), per_panel = kPanelValues / 256, n_subs = 256 / Type::kSubValues;
-  const size_t n_blocks = p.weight.cols / 256;
   SquaresPanel panel;
   panel.weights = p.panel;
   panel.scales = panel.weights + per_panel * 8 * kStepVectorBytes;
   panel.mins = panel.scales + per_panel * n_subs * kPanelRows * sizeof(int32_t);
   panel.d = reinterpret_cast<float*>(panel.mins + per_panel * kMinVectorBytes);
   panel.dmin = panel.d + per_panel * kPanelRows;
-  clear_sums(p);
-  for (size_t first = 0; first < p.n_rows; first += kPanelRows) {
-    const size_t n_groups = p.n_rows - first > kLanes ? kPanelGroups : 1;
-    Ahead ahead = ahead_of_rows(p, first, kPanelRows);
-    for (size_t b = 0; b < n_blocks; b += per_panel) {
-      const size_t n = n_blocks - b < per_panel ? n_blocks - b : per_panel;
-      for (size_t g = 0; g < n_groups; g++)
-        unpack_super_row_pairs<Type>(row_group(p, first + g * kLanes, b * block_bytes, n * block_bytes), g, n, panel);
-      look_ahead(p, first, (b + n) * block_bytes, n * block_bytes, ahead);
-      const SuperSquares<Type::kSubValues, Type::kHasMin> tile{
-          panel,    p.x,
-          b,        n,
-          n_groups, p.sums + first,
-          ahead,    lines_per_block(n * block_bytes * kPanelRows, n * n_subs, p.x.n, 2 * kSuperPairs)};
-      for_tokens<kSuperPairs>((p.x.n + 1) / 2, tile);
-    }
-  }
+  for_panels<block_bytes, 256>(
+      p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_super_row_pairs<Type>(rows, g, n, panel); },
+      [&](size_t first, size_t b, size_t n, Ahead& ahead) {
+        const size_t lines = lines_per_block(n * block_bytes * kPanelRows, n * n_subs, p.x.n, 2 * kSuperPairs);
+        for_tokens<kSuperPairs>((p.x.n + 1) / 2, SuperSquares<Type::kSubValues, Type::kHasMin>{
+                                                     panel, p.x, b, n, groups_of(p, first), p.sums + first, ahead, lines});
+      });
 }
 
 }  // namespace
