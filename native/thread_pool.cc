@@ -122,7 +122,8 @@ void ThreadPool::open(size_t section) {
   } else {
     const Section& s = sections_[section];
     section_ = section;
-    const size_t n_pieces = (s.items + s.grain - 1) / s.grain;
+    n_heads_ = s.head > 0 && s.head * n_threads_ <= s.items ? n_threads_ : 0;
+    const size_t n_pieces = n_heads_ + (s.items - n_heads_ * s.head + s.grain - 1) / s.grain;
     n_pieces_ = n_pieces;
     unfinished_.store(n_pieces, std::memory_order_relaxed);
     // From here on others may do all of it, and more: nothing above is ours to read any longer.
@@ -145,8 +146,13 @@ bool ThreadPool::do_piece(int thread) {
     if (static_cast<uint32_t>(offer) == 0 || static_cast<uint64_t>(thread) >= offer >> 32) return false;
   } while (!offer_.compare_exchange_weak(offer, offer - 1, std::memory_order_acq_rel, std::memory_order_acquire));
   const Section& s = sections_[section_];
-  const size_t begin = (n_pieces_ - static_cast<uint32_t>(offer)) * s.grain;
-  body_(context_, section_, begin, std::min(begin + s.grain, s.items), thread);
+  const size_t piece = n_pieces_ - static_cast<uint32_t>(offer);
+  if (piece < n_heads_) {
+    body_(context_, section_, piece * s.head, (piece + 1) * s.head, thread);
+  } else {
+    const size_t begin = n_heads_ * s.head + (piece - n_heads_) * s.grain;
+    body_(context_, section_, begin, std::min(begin + s.grain, s.items), thread);
+  }
   if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) open(section_ + 1);
   return true;
 }

@@ -22,10 +22,12 @@ void set_float_environment();
 // others by the piece that it is working on at most, and one that comes late finds the section at hand.
 class ThreadPool {
  public:
-  // A part of a run: items [0, items) in any order and partition; then the next section. `grain` (at least 1) items are a piece.
+  // A part of a run: items [0, items) in any order and partition; then the next section. `grain` (at least 1) items are a piece;
+  // before these there is a larger one of `head` items for each thread, if there are enough.
   struct Section {
     size_t items;
     size_t grain;
+    size_t head = 0;
   };
   // Does the items [begin, end) of a section. `thread` is a number below n_threads that nobody else has at the same time.
   using Body = void (*)(void* context, size_t section, size_t begin, size_t end, int thread);
@@ -74,6 +76,7 @@ class ThreadPool {
   size_t n_sections_ = 0;
   size_t section_ = 0;
   size_t n_pieces_ = 0;
+  size_t n_heads_ = 0;  // the first of the pieces
   Body body_ = nullptr;
   void* context_ = nullptr;
   uint64_t n_threads_ = 1;

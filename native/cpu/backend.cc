@@ -329,8 +329,8 @@ class CpuExecutable final : public Executable {
               const auto& kernel = kernel_of(op);
               if (kernel.scratch_bytes) scratch = std::max(scratch, kernel.scratch_bytes(op, batch_));
               if (kernel.shared_bytes) shared = std::max(shared, kernel.shared_bytes(op, batch_));
-              add_section(kernel.items(op, batch_), {&ops_[i], false});
-              if (kernel.merge_items) add_section(kernel.merge_items(op, batch_), {&ops_[i], true});
+              add_section(kernel.items(op, batch_), kernel.even, {&ops_[i], false});
+              if (kernel.merge_items) add_section(kernel.merge_items(op, batch_), false, {&ops_[i], true});
             }
           },
           ops_[i]);
@@ -394,11 +394,13 @@ class CpuExecutable final : public Executable {
     return run;
   }
 
-  // Pieces small enough that a thread slowed down by a neighbour leaves its share to others, large enough to stream well.
-  void add_section(size_t items, Work work) {
+  // Pieces small enough that a thread slowed down by a neighbour leaves its share to others. Of even work a thread has three
+  // quarters of its share in one piece first: each piece begins in memory that nobody has asked for ahead.
+  void add_section(size_t items, bool even, Work work) {
     if (items == 0) return;
     work_.push_back(work);
-    sections_.push_back({items, std::max<size_t>(1, items / (batch_.n_threads * 8))});
+    const size_t share = items / batch_.n_threads;
+    sections_.push_back({items, std::max<size_t>(1, share / (even ? 16 : 8)), even ? share * 3 / 4 : 0});
   }
 
   void do_piece(size_t section, Range items, int thread) {

@@ -52,7 +52,8 @@ TEST_CASE("every item of every section is done once, and seen by the next sectio
   for (int threads = 1; threads <= 8; threads++) {
     auto pool = make_pool(threads);
     for (int n = 1; n <= threads; n++) {
-      const std::vector<Section> sections(threads == 8 ? 400 : 100, Section{Steps::kItems, static_cast<size_t>(1 + n % 3)});
+      std::vector<Section> sections;
+      for (size_t i = 0; i < (threads == 8 ? 400 : 100); i++) sections.push_back({Steps::kItems, 1 + i % 3, i % 7});
       Steps steps;
       for (int run = 1; run <= 3; run++) {
         pool->run(n, sections.data(), sections.size(), &Steps::work, &steps);
@@ -60,6 +61,30 @@ TEST_CASE("every item of every section is done once, and seen by the next sectio
         for (int item : steps.items[steps.first % 2]) REQUIRE(item == run * static_cast<int>(sections.size()));
       }
     }
+  }
+}
+
+TEST_CASE("each thread has one large piece of a section, if there are enough items, and what is left is cut small") {
+  auto pool = make_pool(2);
+  struct Pieces {
+    std::atomic<int> large{0}, small{0}, other{0}, items{0};
+    static void count(void* context, size_t, size_t begin, size_t end, int) {
+      auto& self = *static_cast<Pieces*>(context);
+      (end - begin == 10 ? self.large : end - begin == 3 ? self.small : self.other)++;
+      self.items += static_cast<int>(end - begin);
+    }
+  };
+  struct Case {
+    Section section;
+    int large, small, other;
+  };
+  for (const Case& c : {Case{{33, 3, 10}, 2, 4, 1}, {{20, 3, 10}, 2, 0, 0}, {{19, 3, 10}, 0, 6, 1}, {{9, 3, 0}, 0, 3, 0}}) {
+    Pieces pieces;
+    pool->run(2, &c.section, 1, &Pieces::count, &pieces);
+    CHECK(pieces.large == c.large);
+    CHECK(pieces.small == c.small);
+    CHECK(pieces.other == c.other);
+    CHECK(pieces.items == static_cast<int>(c.section.items));
   }
 }
 

@@ -102,6 +102,8 @@ struct Kernel {
   // Second phase after all items are done (attention merges its chunks); may be nullptr.
   size_t (*merge_items)(const Op&, const Batch&) = nullptr;
   void (*merge)(const Op&, const Batch&, Range items, std::byte* scratch) = nullptr;
+  // Whether all items are the same amount of work, much of it reading what lies side by side.
+  bool even = false;
 };
 
 // What the sampler and `score` read of a row of logits.
