@@ -285,6 +285,23 @@ TEST_CASE("linear carries its sums over rows longer than any piece that a varian
   check_product(w, x, {1, 9});
 }
 
+TEST_CASE("linear gives the same bits wherever a row of floats begins") {
+  Random random(6);
+  for (TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBf16})
+    for (size_t cols : {32, 64, 160, 352}) {
+      Input x(kMaxTokens, cols, random);
+      WeightMatrix w(type, 64, cols, random);
+      Bytes moved(64 * w.weight.row_bytes + 128);
+      const std::byte* first = w.weight.data;
+      for (size_t offset : {2, 4, 16, 32, 36, 60}) {
+        std::memcpy(moved.data() + offset, first, 64 * w.weight.row_bytes);
+        w.weight.data = moved.data() + offset;
+        check_product(w, x, {1, 2, 3, 4, 5, 9});
+      }
+      w.weight.data = first;
+    }
+}
+
 TEST_CASE("linear leaves no tiles configured") {
   Random random(4);
   for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_K, TensorType::kBf16}) {

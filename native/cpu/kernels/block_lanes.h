@@ -44,6 +44,13 @@ INFERNODE_INLINE Ints load_five_bits(const Block* blocks) {
 template <class Type>
 constexpr bool kTurnsNibbles = false;
 
+// For types in super-blocks that are turned packed, see multiply_super_blocks.h.
+struct NeighbourSteps {
+  static constexpr size_t value(size_t step, size_t half) { return step * 64 + half * 32; }
+};
+// Bits up by so many places, or down.
+INFERNODE_INLINE Ints moved(Ints bits, int up) { return up > 0 ? bits << up : up < 0 ? bits >> -up : bits; }
+
 // 16 levels, stored with `offset` added, for `lookup`.
 struct Levels {
   int8_t stored[16];

@@ -9,6 +9,9 @@ namespace {
 
 struct Q4_0Lanes : BlockLanes {
   using Block = quant::Q4_0;
+#ifdef INFERNODE_TURNS_PACKED
+  static constexpr bool kTurnsForOne = true;
+#endif
   static constexpr int kStored = 15;
   static constexpr int kOffset = 8;
 

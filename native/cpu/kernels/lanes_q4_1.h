@@ -9,6 +9,9 @@ namespace {
 
 struct Q4_1Lanes : MinBlockLanes {
   using Block = quant::Q4_1;
+#ifdef INFERNODE_TURNS_PACKED
+  static constexpr bool kTurnsForOne = true;
+#endif
   static constexpr int kStored = 15;
 
   template <bool kFull>

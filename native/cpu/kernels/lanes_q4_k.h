@@ -25,10 +25,21 @@ struct Q4_KLanes {
                                       Ints (&pairs)[8]) {
     load_k_scales(rows, offset, d, dmin, scales, pairs);
   }
-};
 
-template <>
-constexpr bool kTurnsNibbles<Q4_KLanes> = true;
+#ifdef INFERNODE_TURNS_PACKED
+  struct PackedSteps : NeighbourSteps {
+    INFERNODE_INLINE void turn_packed(const RowGroup& rows, size_t offset, size_t step, Ints (&w)[16]) {
+      Ints q[8];
+      load_turned(rows, offset + offsetof(Block, q) + step * 32, q);
+#pragma GCC unroll 8
+      for (size_t j = 0; j < 8; j++) {
+        w[j] = q[j] & 0x0f0f0f0f;
+        w[8 + j] = (q[j] >> 4) & 0x0f0f0f0f;
+      }
+    }
+  };
+#endif
+};
 
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -9,6 +9,9 @@ namespace {
 
 struct Q5_1Lanes : MinBlockLanes {
   using Block = quant::Q5_1;
+#ifdef INFERNODE_TURNS_PACKED
+  static constexpr bool kTurnsForOne = true;
+#endif
   static constexpr int kStored = 31;
 
   template <bool kFull>

@@ -28,6 +28,23 @@ struct Q5_KLanes {
                                       Ints (&pairs)[8]) {
     load_k_scales(rows, offset, d, dmin, scales, pairs);
   }
+
+#ifdef INFERNODE_TURNS_PACKED
+  struct PackedSteps : NeighbourSteps {
+    Ints high[8];
+    INFERNODE_INLINE void turn_packed(const RowGroup& rows, size_t offset, size_t step, Ints (&w)[16]) {
+      if (step == 0) load_turned(rows, offset + offsetof(Block, high), high);
+      const int bit = static_cast<int>(2 * step);
+      Ints q[8];
+      load_turned(rows, offset + offsetof(Block, q) + step * 32, q);
+#pragma GCC unroll 8
+      for (size_t j = 0; j < 8; j++) {
+        w[j] = (q[j] & 0x0f0f0f0f) | (moved(high[j], 4 - bit) & 0x10101010);
+        w[8 + j] = ((q[j] >> 4) & 0x0f0f0f0f) | (moved(high[j], 3 - bit) & 0x10101010);
+      }
+    }
+  };
+#endif
 };
 
 }  // namespace

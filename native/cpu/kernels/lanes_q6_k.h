@@ -35,6 +35,25 @@ struct Q6_KLanes {
     for (int j = 0; j < 16; j++) scales[j] = (words[j / 4] << (24 - j % 4 * 8)) >> 24;
     pairs_of<kOffset>(scales, pairs);
   }
+
+#ifdef INFERNODE_TURNS_PACKED
+  // A step is 32 bytes of `low`: values that are 64 apart.
+  struct PackedSteps {
+    Ints high[8];  // of a half
+    static constexpr size_t value(size_t step, size_t half) { return step / 2 * 128 + half * 64 + step % 2 * 32; }
+    INFERNODE_INLINE void turn_packed(const RowGroup& rows, size_t offset, size_t step, Ints (&w)[16]) {
+      if (step % 2 == 0) load_turned(rows, offset + offsetof(Block, high) + step / 2 * 32, high);
+      const int bit = static_cast<int>(step % 2 * 2);
+      Ints low[8];
+      load_turned(rows, offset + offsetof(Block, low) + step * 32, low);
+#pragma GCC unroll 8
+      for (size_t j = 0; j < 8; j++) {
+        w[j] = (low[j] & 0x0f0f0f0f) | (moved(high[j], 4 - bit) & 0x30303030);
+        w[8 + j] = ((low[j] >> 4) & 0x0f0f0f0f) | (moved(high[j], -bit) & 0x30303030);
+      }
+    }
+  };
+#endif
 };
 
 }  // namespace

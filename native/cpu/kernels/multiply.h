@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kPanelRows = kPanelGroups * kLanes;
 static_assert(kItemRows % kPanelRows == 0);
 
-// Whether one token, too, takes turned weights: measured faster for these, though it is more work.
+// Whether one token, too, takes turned weights: measured faster for these.
 template <class Type>
 constexpr bool kTurnsForOne = requires { Type::kTurnsForOne; };
 // Up to so many tokens use weights straight from the registers in which they are turned; more share a panel.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpu/kernels/multiply_floats.h"
+#include "cpu/kernels/rows.h"
 #include "cpu/kernels/words.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -13,7 +14,7 @@ constexpr size_t kPairsOfStep = kLanes, kValuesOfStep = 2 * kLanes;
 // Of a panel: 16 to 32 KB stay in L1 beside a tile's activations.
 constexpr size_t kPanelPairs = 192;
 constexpr size_t kPairTokens = kFloatTokens;
-// Of a row of activations, converted at once for one token.
+// Of rows of activations, converted at once for few tokens.
 constexpr size_t kStreamedValues = 32768;
 static_assert(kPanelBytes >= kPanelPairs * kPanelRows * 4 && kPanelBytes >= kStreamedValues * 2 && kStreamedValues % kValuesOfStep == 0);
 
@@ -63,38 +64,23 @@ struct PairWords {
   }
 };
 
-// ---- one token
+// ---- few tokens
 
-[[gnu::noinline]] inline void stream_pairs(const RowGroup (&groups)[kPanelGroups], size_t first, size_t n, const std::byte* x,
-                                           Ahead ahead, float* sums) {
-  Floats acc[kPanelGroups];
-  for (size_t g = 0; g < kPanelGroups; g++) acc[g] = load_floats(sums + g * kLanes);
-  for (size_t k = 0; k < n; k += kValuesOfStep)
-#pragma GCC unroll 4
-    for (size_t g = 0; g < kPanelGroups; g++) {
-      ahead.fetch<kLanes * sizeof(Ints)>();
-      Ints words[kLanes];
-      load_pairs(groups[g], kLanes, first + k, n - k, words);
-      const size_t pairs = n - k >= kValuesOfStep ? kPairsOfStep : (n - k + 1) / 2;
-#pragma GCC unroll 16
-      for (size_t i = 0; i < pairs; i++) acc[g] = add_bf16_pairs(acc[g], words[i], all_of(x + k * 2 + i * 4));
-    }
-  for (size_t g = 0; g < kPanelGroups; g++) store_floats(sums + g * kLanes, acc[g]);
-}
+struct StreamedPairs {
+  static constexpr size_t kValues = 2, kActivationBytes = 2;
+  INFERNODE_INLINE static Floats add(Ints word, const std::byte* x, size_t, Floats acc) {
+    return add_bf16_pairs(acc, word, all_of(x));
+  }
+};
 
 inline void stream_pairs(const Product& p) {
   clear_sums(p);
-  for (size_t t = 0; t < p.x.n; t++) {
-    const float* x = reinterpret_cast<const float*>(p.x.data + t * p.x.stride);
-    for (size_t k = 0; k < p.weight.cols; k += kStreamedValues) {
-      const size_t n = p.weight.cols - k < kStreamedValues ? p.weight.cols - k : kStreamedValues;
-      convert_row(x + k, n, p.panel);
-      for (size_t first_row = 0; first_row < p.n_rows; first_row += kPanelRows) {
-        RowGroup groups[kPanelGroups];
-        panel_groups(p, first_row, groups);
-        stream_pairs(groups, k, n, p.panel, ahead_of_rows(p, first_row, kPanelRows), p.sums + t * kItemRows + first_row);
-      }
-    }
+  const size_t most = kStreamedValues / p.x.n / kValuesOfStep * kValuesOfStep;
+  for (size_t k = 0; k < p.weight.cols; k += most) {
+    const size_t n = p.weight.cols - k < most ? p.weight.cols - k : most, stride = round_up(n, kValuesOfStep) * 2;
+    for (size_t t = 0; t < p.x.n; t++)
+      convert_row(reinterpret_cast<const float*>(p.x.data + t * p.x.stride) + k, n, p.panel + t * stride);
+    for (size_t row = 0; row < p.n_rows; row += kPanelRows) stream_rows<StreamedPairs>(p, row, k, n, p.panel, stride);
   }
 }
 

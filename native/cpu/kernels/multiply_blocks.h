@@ -50,7 +50,7 @@ template <class Type>
 
 template <class Type, bool kFullStep>
 INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, Ints (&w)[kLanes]) {
-#ifdef INFERNODE_TURNS_NIBBLES
+#ifdef INFERNODE_TURNS_PACKED
   if constexpr (kTurnsNibbles<Type> && kFullStep) {
     using Block = typename Type::Block;
     Ints words[8];  // of two blocks; values i and i + 16 of a block share a byte
@@ -97,14 +97,15 @@ INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32* cons
   }
 }
 
-template <class Type>
+template <class Type, bool kOneToken>
 [[gnu::noinline]] void few_blocks(const RowGroup& rows, size_t n_blocks, const Rows& x, size_t first, Ahead ahead, float* sums) {
-  const A8_32* tokens[kFewTokens];
-  for (size_t t = 0; t < x.n; t++) tokens[t] = a8_32_row(x.data + t * x.stride) + first;
+  const size_t n_tokens = kOneToken ? 1 : x.n;
+  const A8_32* tokens[kOneToken ? 1 : kFewTokens];
+  for (size_t t = 0; t < n_tokens; t++) tokens[t] = a8_32_row(x.data + t * x.stride) + first;
   size_t b = 0;
-  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) few_step<Type, true>(rows, b, tokens, x.n, ahead, sums);
+  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) few_step<Type, true>(rows, b, tokens, n_tokens, ahead, sums);
   if constexpr (kStep > 32)
-    if (b < n_blocks) few_step<Type, false>(rows, b, tokens, x.n, ahead, sums);
+    if (b < n_blocks) few_step<Type, false>(rows, b, tokens, n_tokens, ahead, sums);
 }
 
 // ---- many tokens: a panel of turned weights, used for all of them
@@ -203,8 +204,11 @@ void multiply_blocks(const Product& p) {
       float* sums = p.sums + first;
       for_pieces<block_bytes, 32>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
         const Ahead ahead = ahead_of_rows(p, first, kLanes);
-        if (p.x.n > 1 || kTurnsForOne<Type>) return few_blocks<Type>(rows, n, p.x, b, ahead, sums);
-        stream_blocks<Type>(rows, n, a8_32_row(p.x.data) + b, ahead, sums);
+        if (p.x.n > 1) return few_blocks<Type, false>(rows, n, p.x, b, ahead, sums);
+        if constexpr (kTurnsForOne<Type>)
+          few_blocks<Type, true>(rows, n, p.x, b, ahead, sums);
+        else
+          stream_blocks<Type>(rows, n, a8_32_row(p.x.data) + b, ahead, sums);
       });
     }
     return;

@@ -9,83 +9,132 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-constexpr size_t kStreamedTokens = 2;  // so many are multiplied one by one, without a panel
+// So many tokens share weights in the registers in which they are turned; more share a panel.
+constexpr size_t kStreamedTokens = kFloatTokens < 12 ? 2 : 4;
 
-// ---- one token: rows are read as they lie in the file, kLanes at once, and turned in registers by words of 32 bits
+// ---- few tokens: rows are read as they lie in the file, kLanes at once, and turned in registers by words of 32 bits
 
-// The values in a word of a row, the first one lowest.
+// The kinds of words: how many values one has, the first one lowest, how many bytes an activation, and what adds the products of the
+// first n values.
 struct F32Words {
-  static constexpr size_t kValues = 1;
-  INFERNODE_INLINE static Floats value(Ints words, size_t) { return as_floats(words); }
-};
-struct F16Words {
-  static constexpr size_t kValues = 2;
-  INFERNODE_INLINE static Floats value(Ints words, size_t i) { return halves_to_floats(i == 0 ? words : words >> 16); }
-};
-struct Bf16Words {
-  static constexpr size_t kValues = 2;
-  INFERNODE_INLINE static Floats value(Ints words, size_t i) {
-    return as_floats(i == 0 ? words << 16 : words & static_cast<int>(0xffff0000));
+  static constexpr size_t kValues = 1, kActivationBytes = 4;
+  INFERNODE_INLINE static Floats add(Ints word, const std::byte* x, size_t, Floats acc) {
+    return multiply_add(as_floats(word), as_floats(all_of(x)), acc);
   }
 };
+template <class Halves>
+struct HalfWords {
+  static constexpr size_t kValues = 2, kActivationBytes = 4;
+  INFERNODE_INLINE static Floats add(Ints word, const std::byte* x, size_t n, Floats acc) {
+    acc = multiply_add(Halves::low(word), as_floats(all_of(x)), acc);
+    return n < 2 ? acc : multiply_add(Halves::high(word), as_floats(all_of(x + 4)), acc);
+  }
+};
+struct F16Words : HalfWords<F16Words> {
+  INFERNODE_INLINE static Floats low(Ints word) { return halves_to_floats(word); }
+  INFERNODE_INLINE static Floats high(Ints word) { return halves_to_floats(word >> 16); }
+};
+struct Bf16Words : HalfWords<Bf16Words> {
+  INFERNODE_INLINE static Floats low(Ints word) { return as_floats(word << 16); }
+  INFERNODE_INLINE static Floats high(Ints word) { return as_floats(word & static_cast<int>(0xffff0000)); }
+};
 
-// Adds the first n values of the words: rows in, columns of words inside.
-template <class Words>
-INFERNODE_INLINE void add_words(Ints (&words)[kLanes], const float* x, size_t n, Floats& acc) {
-  transpose(words);
-#pragma GCC unroll 32
-  for (size_t i = 0; i < n; i++)
-    acc = multiply_add(Words::value(words[i / Words::kValues], i % Words::kValues), all_floats(x[i]), acc);
-}
-
-// Every sum is one chain of additions: the groups of a panel go side by side, so that the adders do not wait.
-template <class Words>
-[[gnu::noinline]] void stream_floats(const RowGroup (&groups)[kPanelGroups], size_t cols, const float* x, Ahead ahead, float* sums) {
-  constexpr size_t step = kLanes * Words::kValues;  // values in a vector of words
-  Floats acc[kPanelGroups] = {};
+// Adds n values, from value k of the rows on, to the sums of all tokens; `left` values are in the rows from there on.
+template <class Words, size_t kTokens>
+INFERNODE_INLINE void add_words(const RowGroup& rows, size_t k, size_t n, size_t left, const std::byte* x, size_t stride,
+                                Floats (&acc)[kTokens]) {
+  constexpr size_t value_bytes = 4 / Words::kValues, step = kLanes * Words::kValues;
   Ints words[kLanes];
-  size_t k = 0;
-  for (; k + step <= cols; k += step)
-#pragma GCC unroll 4
-    for (size_t g = 0; g < kPanelGroups; g++) {
-      ahead.fetch<kLanes * sizeof(Ints)>();
+  if (left >= step) {
 #pragma GCC unroll 16
-      for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(groups[g].at(i) + k * (4 / Words::kValues));
-      add_words<Words>(words, x + k, step, acc[g]);
+    for (size_t i = 0; i < kLanes; i++) words[i] = load_ints(rows.at(i) + k * value_bytes);
+  } else {
+    for (size_t i = 0; i < kLanes; i++) {
+      std::byte end[sizeof(Ints)] = {};
+      __builtin_memcpy(end, rows.at(i) + k * value_bytes, left * value_bytes);
+      words[i] = load_ints(end);
     }
-  for (size_t g = 0; g < kPanelGroups; g++) {
-    if (k < cols) {
-      for (size_t i = 0; i < kLanes; i++) {
-        std::byte end[sizeof(Ints)] = {};
-        __builtin_memcpy(end, groups[g].at(i) + k * (4 / Words::kValues), (cols - k) * (4 / Words::kValues));
-        words[i] = load_ints(end);
-      }
-      add_words<Words>(words, x + k, cols - k, acc[g]);
-    }
-    store_floats(sums + g * kLanes, acc[g]);
+  }
+  transpose(words);
+#pragma GCC unroll 16
+  for (size_t i = 0; i < kLanes; i++) {
+    if (i * Words::kValues >= n) break;
+#pragma GCC unroll 8
+    for (size_t t = 0; t < kTokens; t++)
+      acc[t] = Words::add(words[i], x + t * stride + i * Words::kValues * Words::kActivationBytes, n - i * Words::kValues, acc[t]);
   }
 }
-
-// The groups of a panel that has all its rows.
-INFERNODE_INLINE void panel_groups(const Product& p, size_t first, RowGroup (&groups)[kPanelGroups]) {
-  for (size_t g = 0; g < kPanelGroups; g++) groups[g] = row_group(p, first + g * kLanes, 0, p.weight.row_bytes);
+// A step that is not a whole one.
+template <class Words, size_t kTokens>
+[[gnu::noinline]] void add_part(const RowGroup& rows, size_t k, size_t n, size_t left, const std::byte* x, size_t stride, float* sums) {
+  Floats acc[kTokens];
+  for (size_t t = 0; t < kTokens; t++) acc[t] = load_floats(sums + t * kItemRows);
+  add_words<Words>(rows, k, n, left, x, stride, acc);
+  for (size_t t = 0; t < kTokens; t++) store_floats(sums + t * kItemRows, acc[t]);
 }
-
+// Values before the first one at a multiple of a vector's size, if that is the same in all rows: a vector that crosses a line of the
+// cache is loaded from two, and where rows are a multiple of 4 KB apart, all their lines have one set and do not stay until the next.
 template <class Words>
-void stream_floats(const Product& p, size_t first) {
-  RowGroup groups[kPanelGroups];
-  panel_groups(p, first, groups);
-  for (size_t t = 0; t < p.x.n; t++)
-    stream_floats<Words>(groups, p.weight.cols, reinterpret_cast<const float*>(p.x.data + t * p.x.stride),
-                         ahead_of_rows(p, first, kPanelRows), p.sums + t * kItemRows + first);
+INFERNODE_INLINE size_t values_before_line(const RowGroup& rows, size_t k) {
+  constexpr size_t value_bytes = 4 / Words::kValues;
+  const size_t before = -(reinterpret_cast<uintptr_t>(rows.first) + k * value_bytes) % sizeof(Ints);
+  return rows.by_1 % sizeof(Ints) == 0 && before % 4 == 0 ? before / value_bytes : 0;
 }
+
+// The rows of a panel: every sum is one chain of additions, so the groups go side by side and the adders do not wait.
+template <class Words>
+struct StreamedRows {
+  RowGroup groups[kPanelGroups];
+  size_t first, n;       // values
+  const std::byte* x;    // activations from value `first` on
+  size_t stride;         // bytes between those of two tokens
+  Ahead ahead;
+  float* sums;
+
+  template <size_t kTokens>
+  [[gnu::noinline]] void run(size_t token) const {
+    constexpr size_t step = kLanes * Words::kValues, x_bytes = Words::kActivationBytes;
+    const std::byte* from = x + token * stride;
+    float* to = sums + token * kItemRows;
+    const auto add_end = [&](size_t k, size_t values) {
+      for (size_t g = 0; g < kPanelGroups; g++)
+        add_part<Words, kTokens>(groups[g], first + k, values, n - k, from + k * x_bytes, stride, to + g * kLanes);
+    };
+    const size_t before = values_before_line<Words>(groups[0], first);
+    size_t k = before < n ? before : n;
+    if (k > 0) add_end(0, k);
+    Floats acc[kPanelGroups][kTokens];
+    for (size_t g = 0; g < kPanelGroups; g++)
+#pragma GCC unroll 8
+      for (size_t t = 0; t < kTokens; t++) acc[g][t] = load_floats(to + t * kItemRows + g * kLanes);
+    Ahead fetched = ahead;
+    for (; k + step <= n; k += step)
+#pragma GCC unroll 4
+      for (size_t g = 0; g < kPanelGroups; g++) {
+        fetched.fetch<kLanes * sizeof(Ints)>();
+        add_words<Words>(groups[g], first + k, step, step, from + k * x_bytes, stride, acc[g]);
+      }
+    for (size_t g = 0; g < kPanelGroups; g++)
+#pragma GCC unroll 8
+      for (size_t t = 0; t < kTokens; t++) store_floats(to + t * kItemRows + g * kLanes, acc[g][t]);
+    if (k < n) add_end(k, n - k);
+  }
+};
+// Values first … first + n of a panel that has all its rows.
+template <class Words>
+INFERNODE_INLINE void stream_rows(const Product& p, size_t row, size_t first, size_t n, const std::byte* x, size_t stride) {
+  StreamedRows<Words> rows{{}, first, n, x, stride, ahead_of_rows(p, row, kPanelRows), p.sums + row};
+  for (size_t g = 0; g < kPanelGroups; g++) rows.groups[g] = row_group(p, row + g * kLanes, 0, p.weight.row_bytes);
+  for_tokens<kStreamedTokens>(p.x.n, rows);
+}
+
 // Whether it did: not for types that have no words, nor for panels that lack rows.
-INFERNODE_INLINE bool streamed_floats(const Product& p, size_t first) {
-  if (p.x.n > kStreamedTokens || p.n_rows - first < kPanelRows) return false;
+INFERNODE_INLINE bool streamed_floats(const Product& p, size_t row) {
+  if (p.x.n > kStreamedTokens || p.n_rows - row < kPanelRows) return false;
   switch (p.weight.type) {
-    case TensorType::kF32: stream_floats<F32Words>(p, first); return true;
-    case TensorType::kF16: stream_floats<F16Words>(p, first); return true;
-    case TensorType::kBf16: stream_floats<Bf16Words>(p, first); return true;
+    case TensorType::kF32: stream_rows<F32Words>(p, row, 0, p.weight.cols, p.x.data, p.x.stride); return true;
+    case TensorType::kF16: stream_rows<F16Words>(p, row, 0, p.weight.cols, p.x.data, p.x.stride); return true;
+    case TensorType::kBf16: stream_rows<Bf16Words>(p, row, 0, p.weight.cols, p.x.data, p.x.stride); return true;
     default: return false;
   }
 }

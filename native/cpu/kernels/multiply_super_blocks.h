@@ -56,57 +56,70 @@ template <class Type>
 // Values step * kStep … of super-block b, turned.
 template <class Type>
 INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, size_t step, Ints (&w)[kLanes]) {
-#ifdef INFERNODE_TURNS_NIBBLES
-  if constexpr (kTurnsNibbles<Type>) {
-    using Block = typename Type::Block;
-    Ints words[8];  // of two sub-blocks, of which the second has the upper nibbles
-    load_turned(rows, b * sizeof(Block) + offsetof(Block, q) + step * 32, words);
-#pragma GCC unroll 8
-    for (size_t j = 0; j < 8; j++) {
-      w[j] = words[j] & 0x0f0f0f0f;
-      w[8 + j] = (words[j] >> 4) & 0x0f0f0f0f;
-    }
-    return;
-  }
-#endif
 #pragma GCC unroll 16
   for (size_t i = 0; i < kLanes; i++) w[i] = Type::weights(*block_of<Type>(rows.at(i), b), step);
   transpose(w);
 }
+// Turns the steps of a super-block one after another. A type that is turned packed has a PackedSteps of its own, whose halves of a
+// step need not be neighbours.
+template <class Type>
+struct Steps {
+  // Of the first word of that half of a step.
+  static constexpr size_t value(size_t step, size_t half) { return step * kStep + half * (kStep / 2); }
+  INFERNODE_INLINE void turn(const RowGroup& rows, size_t b, size_t step, Ints (&w)[kLanes]) { turn_step<Type>(rows, b, step, w); }
+};
+#ifdef INFERNODE_TURNS_PACKED
+template <class Type>
+  requires requires { typename Type::PackedSteps; }
+struct Steps<Type> : Type::PackedSteps {
+  INFERNODE_INLINE void turn(const RowGroup& rows, size_t b, size_t step, Ints (&w)[kLanes]) {
+    this->turn_packed(rows, b * sizeof(typename Type::Block), step, w);
+  }
+};
+#endif
+// The value that word j of a step begins with.
+template <class Type>
+constexpr size_t value_of_word(size_t step, size_t j) {
+  return Steps<Type>::value(step, j / (kLanes / 2)) + j % (kLanes / 2) * 4;
+}
 
 // ---- few tokens: as in multiply_blocks.h
 
-template <class Type>
+template <class Type, bool kOneToken>
 [[gnu::noinline]] void few_super_blocks(const RowGroup& rows, size_t n_blocks, const Rows& x, size_t first, Ahead ahead,
                                         float* sums) {
   using Block = typename Type::Block;
-  constexpr size_t n_subs = 256 / Type::kSubValues, steps = 256 / kStep, step_subs = kStep / Type::kSubValues;
+  constexpr size_t n_subs = 256 / Type::kSubValues, n_steps = 256 / kStep, step_subs = kStep / Type::kSubValues;
   constexpr size_t runs = Type::kSubValues / 4;
-  const A8_256* tokens[kFewTokens];
-  for (size_t t = 0; t < x.n; t++) tokens[t] = a8_256_row(x.data + t * x.stride) + first;
+  constexpr size_t most_tokens = kOneToken ? 1 : kFewTokens;
+  const size_t n_tokens = kOneToken ? 1 : x.n;
+  const A8_256* tokens[most_tokens];
+  for (size_t t = 0; t < n_tokens; t++) tokens[t] = a8_256_row(x.data + t * x.stride) + first;
   for (size_t b = 0; b < n_blocks; b++) {
     Floats d, dmin = {};
-    Ints scales[n_subs], pairs[8], s[kFewTokens];
+    Ints scales[n_subs], pairs[8], s[most_tokens];
+    Steps<Type> steps;
     Type::header(rows, b * sizeof(Block), d, dmin, scales, pairs);
 #pragma GCC unroll 16
     for (size_t j = 0; j < n_subs; j++) scales[j] = packed_scale(scales[j]);
 #pragma GCC unroll 8
-    for (size_t step = 0; step < steps; step++) {
-      ahead.fetch<kLanes * sizeof(Block) / steps>();
+    for (size_t step = 0; step < n_steps; step++) {
+      ahead.fetch<kLanes * sizeof(Block) / n_steps>();
       Ints w[kLanes];
-      turn_step<Type>(rows, b, step, w);
-      for (size_t t = 0; t < x.n; t++) {
-        const int8_t* values[1] = {opaque(tokens[t] + b)->values + step * kStep};
+      steps.turn(rows, b, step, w);
+      for (size_t t = 0; t < n_tokens; t++) {
+        const int8_t* values[1] = {opaque(tokens[t] + b)->values};
         Ints sum[1][1] = {{step == 0 ? Ints{} : s[t]}};
 #pragma GCC unroll 4
         for (size_t j = 0; j < step_subs; j++) {
-          const Ints scale[1] = {scales[step * step_subs + j]};
-          add_scaled_dots<chain_of(Type::kStored), runs>(TurnedWeights{w + j * runs}, values, j * Type::kSubValues, scale, sum);
+          const size_t value = value_of_word<Type>(step, j * runs);
+          const Ints scale[1] = {scales[value / Type::kSubValues]};
+          add_scaled_dots<chain_of(Type::kStored), runs>(TurnedWeights{w + j * runs}, values, value, scale, sum);
         }
         s[t] = sum[0][0];
       }
     }
-    for (size_t t = 0; t < x.n; t++) {
+    for (size_t t = 0; t < n_tokens; t++) {
       const A8_256& block = *opaque(tokens[t] + b);
       Ints m = {}, sum = s[t];
       Ints& paired = Type::kHasMin ? m : sum;
@@ -131,7 +144,7 @@ struct SuperPanel {
 template <class Type>
 [[gnu::noinline]] void unpack_super_blocks(const RowGroup& rows, size_t g, size_t n_blocks, const SuperPanel& panel) {
   using Block = typename Type::Block;
-  constexpr size_t n_subs = 256 / Type::kSubValues, steps = 256 / kStep;
+  constexpr size_t n_subs = 256 / Type::kSubValues, n_steps = 256 / kStep;
   for (size_t b = 0; b < n_blocks; b++) {
     Floats d, dmin = {};
     Ints scales[n_subs], pairs[8];
@@ -143,13 +156,14 @@ template <class Type>
       store_ints(panel.scales + ((b * n_subs + j) * kPanelGroups + g) * sizeof(Ints), packed_scale(scales[j]));
 #pragma GCC unroll 8
     for (size_t j = 0; j < 8; j++) store_ints(panel.pairs + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints), pairs[j]);
+    Steps<Type> steps;
 #pragma GCC unroll 8
-    for (size_t step = 0; step < steps; step++) {
+    for (size_t step = 0; step < n_steps; step++) {
       Ints w[kLanes];
-      turn_step<Type>(rows, b, step, w);
+      steps.turn(rows, b, step, w);
 #pragma GCC unroll 16
       for (size_t j = 0; j < kLanes; j++)
-        store_ints(panel.weights + ((b * 64 + step * (kStep / 4) + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
+        store_ints(panel.weights + ((b * 64 + value_of_word<Type>(step, j) / 4) * kPanelGroups + g) * sizeof(Ints), w[j]);
     }
   }
 }
@@ -225,8 +239,11 @@ void multiply_super_blocks(const Product& p) {
       float* sums = p.sums + first;
       for_pieces<block_bytes, 256>(p, first, [&](const RowGroup& rows, size_t b, size_t n) {
         const Ahead ahead = ahead_of_rows(p, first, kLanes);
-        if (p.x.n > 1 || kTurnsForOne<Type>) return few_super_blocks<Type>(rows, n, p.x, b, ahead, sums);
-        stream_super_blocks<Type>(rows, n, a8_256_row(p.x.data) + b, ahead, sums);
+        if (p.x.n > 1) return few_super_blocks<Type, false>(rows, n, p.x, b, ahead, sums);
+        if constexpr (kTurnsForOne<Type>)
+          few_super_blocks<Type, true>(rows, n, p.x, b, ahead, sums);
+        else
+          stream_super_blocks<Type>(rows, n, a8_256_row(p.x.data) + b, ahead, sums);
       });
     }
     return;

@@ -27,14 +27,20 @@ INFERNODE_INLINE Ints packed_scale(Ints scale) { return scale; }
 // sums[g][t] += the dot products of 4 * kRuns values, from value k of each activation row on.
 template <size_t kChain, size_t kRuns, class Weights, size_t kGroups, size_t kTokens>
 INFERNODE_INLINE void add_dots(const Weights& weights, const int8_t* const (&x)[kTokens], size_t k, Ints (&sums)[kGroups][kTokens]) {
-  // Few tokens make few chains of dependent additions: two for each sum then.
-  constexpr size_t chains = kTokens <= 3 ? 2 : 1;
+  // Few tokens make few chains of dependent additions: two for each long sum then.
+  constexpr size_t chains = kTokens <= 3 && kRuns > 4 ? 2 : 1;
   Ints second[kGroups][kTokens] = {};
 #pragma GCC unroll 8
   for (size_t run = 0; run < kRuns; run++) {
     Ints(&into)[kGroups][kTokens] = run % chains == 0 ? sums : second;
     Ints w[kGroups];
     for (size_t g = 0; g < kGroups; g++) w[g] = weights(run, g);
+#ifdef INFERNODE_ADDS_QUADS_OF_MEMORY
+    if constexpr (kGroups == 1) {
+      for (size_t t = 0; t < kTokens; t++) into[0][t] = add_quads_of(into[0][t], w[0], x[t] + k + run * 4);
+      continue;
+    }
+#endif
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) {
       const Ints a = all_of(x[t] + k + run * 4);

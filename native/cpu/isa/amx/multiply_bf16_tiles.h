@@ -72,7 +72,7 @@ inline void stream_chains(const Product& p) {
     }
     for (size_t first_row = 0; first_row < p.n_rows; first_row += kPanelRows) {
       RowGroup groups[kPanelGroups];
-      panel_groups(p, first_row, groups);
+      for (size_t g = 0; g < kPanelGroups; g++) groups[g] = row_group(p, first_row + g * kLanes, 0, p.weight.row_bytes);
       stream_chains(groups, k, n, p.panel, odd_x, ahead_of_rows(p, first_row, kPanelRows), p.sums + first_row);
     }
   }

@@ -97,8 +97,8 @@ INFERNODE_INLINE void transpose(Ints (&rows)[kLanes]) {
   }
 }
 
-// Packed four-bit weights are turned before they are unpacked: half the shuffles.
-#define INFERNODE_TURNS_NIBBLES
+// Packed weights are turned before they are unpacked: half the shuffles.
+#define INFERNODE_TURNS_PACKED
 // words[j], lane i: bytes 4j … 4j + 3 of row i's 32; pairs[i] holds those of rows i and i + 8.
 INFERNODE_INLINE void turn_words(const __m512i (&pairs)[8], Ints (&words)[8]) {
   __m512i quads[2][4];  // [rows 0 … 3 and 8 … 11, or 4 … 7 and 12 … 15][word j and, in odd quarters, 4 + j]
