@@ -47,6 +47,7 @@ class Ahead {
   // Asks for the next kBytes of a run without end. Often and little: a burst of requests would stall.
   template <size_t kBytes>
   INFERNODE_INLINE void fetch() {
+    asm volatile("");  // compilers would gather the requests of all steps in front of the first one
 #pragma GCC unroll 64
     for (size_t at = 0; at < kBytes; at += 64) __builtin_prefetch(next_ + at, 0, 3);
     next_ += kBytes;
