@@ -9,7 +9,9 @@ namespace infernode::tensor {
 namespace {
 using Clock = std::chrono::steady_clock;
 // A slice of a long op: long enough that starting it costs nothing, short beside an engine's step.
-constexpr double kSliceSeconds = 0.004;
+constexpr std::chrono::milliseconds kSlice{4};
+
+double seconds(std::chrono::duration<double> time) { return time.count(); }
 }  // namespace
 
 void Job::fail(Error error) {
@@ -54,6 +56,48 @@ bool Job::waits() {
   return false;
 }
 
+// Threads take pieces of the phase, one item after another, until it is done or time is up. Pieces are runs of items, which kernels
+// may fetch ahead along, of as many as fit into a part of the slice and before its end, and leave enough for the others.
+void Job::run_slice(ThreadPool& pool, size_t threads, std::chrono::steady_clock::time_point end) {
+  struct Slice {
+    Job& job;
+    const Phase& phase;
+    const size_t threads;
+    const Clock::time_point end;
+    std::atomic<size_t> next;
+
+    void run(std::byte* scratch) {
+      size_t n = 1;
+      for (auto start = Clock::now();;) {
+        const size_t first = next.fetch_add(n);
+        if (first >= phase.items) return;
+        const size_t last = std::min(first + n, phase.items);
+        phase.run(first, last, scratch);
+        const auto now = Clock::now();
+        if (now >= end || job.failed()) return;
+        const double item = std::max(1e-9, seconds(now - start) / static_cast<double>(last - first));
+        const double fitting = std::min(seconds(kSlice) / 4, seconds(end - now)) / item;
+        const double shared = static_cast<double>(phase.items - last) / static_cast<double>(2 * threads);
+        n = static_cast<size_t>(std::clamp(std::min(fitting, shared), 1.0, static_cast<double>(n) * 4));
+        start = now;
+      }
+    }
+  } slice{*this, phases_[phase_], threads, end, next_};
+  const size_t n_threads = std::min(threads, slice.phase.items - next_);
+  const ThreadPool::Section section{n_threads, 1};
+  pool.run(
+      static_cast<int>(n_threads), &section, 1,
+      [](void* context, size_t, size_t, size_t, int thread) {
+        Slice& s = *static_cast<Slice*>(context);
+        s.run(s.job.scratch_.data() + s.job.scratch_bytes_ * static_cast<size_t>(thread));
+      },
+      &slice);
+  next_ = slice.next.load();
+  if (next_ < slice.phase.items) return;
+  phase_++;
+  next_ = 0;
+}
+
 bool Job::step(ThreadPool& pool) {
   if (cancelled_.load()) return finish(error(ErrorCode::kAborted, {"The operation"})), false;
   for (const auto& input : inputs_)
@@ -62,40 +106,8 @@ bool Job::step(ThreadPool& pool) {
   if (phase_ == 0 && next_ == 0)
     if (Status status = allocate_scratch(threads); !status) return finish(std::move(status)), false;
   if (enter && !enter()) return finish(error(ErrorCode::kAborted, {"The operation"})), false;
-  const auto begin = Clock::now();
-  while (phase_ < phases_.size() && !failed()) {
-    const Phase& phase = phases_[phase_];
-    if (next_ == 0) slice_ = threads * 2;
-    struct Slice {
-      Job& job;
-      const Phase& phase;
-      size_t first;
-    } slice{*this, phase, next_};
-    const size_t n = std::min(slice_, phase.items - next_);
-    const auto start = Clock::now();
-    const ThreadPool::Section section{n, std::max<size_t>(1, n / (threads * 4))};
-    pool.run(
-        static_cast<int>(n == 1 ? 1 : threads), &section, 1,
-        [](void* context, size_t, size_t first, size_t last, int thread) {
-          Slice& s = *static_cast<Slice*>(context);
-          s.phase.run(s.first + first, s.first + last,
-                      s.job.scratch_.data() + s.job.scratch_bytes_ * static_cast<size_t>(thread));
-        },
-        &slice);
-    next_ += n;
-    const auto now = Clock::now();
-    const double took = std::max(1e-7, std::chrono::duration<double>(now - start).count());
-    // As many items as fill a slice at this rate, at most four times as many as before, and the same number for each thread: items
-    // may be long, and nobody has anything else to do meanwhile.
-    slice_ = static_cast<size_t>(
-        std::clamp(static_cast<double>(n) * kSliceSeconds / took, static_cast<double>(threads), static_cast<double>(n) * 4));
-    slice_ = std::max(threads, slice_ - slice_ % threads);
-    if (next_ == phase.items) {
-      phase_++;
-      next_ = 0;
-    }
-    if (std::chrono::duration<double>(now - begin).count() >= kSliceSeconds) break;
-  }
+  const auto end = Clock::now() + kSlice;
+  while (phase_ < phases_.size() && !failed() && Clock::now() < end) run_slice(pool, threads, end);
   if (leave) leave();
   if (failed()) return finish(error_), false;
   if (phase_ < phases_.size()) return true;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -67,6 +68,7 @@ class Job : public SlicedWork {
   void finish(Status status);
   bool failed() const { return failed_.load(std::memory_order_relaxed); }
   Status allocate_scratch(size_t threads);
+  void run_slice(ThreadPool& pool, size_t threads, std::chrono::steady_clock::time_point end);
 
   const size_t n_threads_;
   std::vector<Phase> phases_;
@@ -77,7 +79,7 @@ class Job : public SlicedWork {
   Error error_{};
   Status outcome_;
   // Where it is.
-  size_t phase_ = 0, next_ = 0, slice_ = 0;
+  size_t phase_ = 0, next_ = 0;
   Pages scratch_;
   size_t scratch_bytes_ = 0;
 };

@@ -23,8 +23,8 @@ struct Layout {
 
   Layout(const MatrixProduct& p, size_t values_of_word) {
     n_words = (p.k + values_of_word - 1) / values_of_word;
-    block = n_words < kBlockWords ? n_words : kBlockWords;
-    n_blocks = block == 0 ? 0 : (n_words + block - 1) / block;
+    n_blocks = n_words == 0 ? 1 : (n_words + kBlockWords - 1) / kBlockWords;
+    block = ((n_words + n_blocks - 1) / n_blocks + kStepWords - 1) / kStepWords * kStepWords;  // nearly equal ones
     n_tiles = (p.m + kTileRows - 1) / kTileRows;
     tile_bytes = ((block * kTileRows + kLanes) * sizeof(int32_t) + 63) / 64 * 64;
   }
@@ -58,12 +58,50 @@ struct Fetched {
   size_t n;              // lines at each step, `between` apart
 };
 
+// How sums of stored bytes become outputs: Σ (a − za)(b − zb) = Σ a·b − za Σ b − zb Σ a + k·za·zb, all modulo 2^32; zero points with
+// the offsets of stored bytes.
+struct ByteFinish {
+  typedef uint32_t Unsigned __attribute__((vector_size(sizeof(Ints))));
+  Unsigned zero_b[kPanelGroups], for_all[kPanelGroups];
+  Floats scale[kPanelGroups];
+  bool scaled;
+  const std::byte* sums_of_a;  // of the tile's rows
+
+  // Rows of b from `row` on; the last one stands for absent ones.
+  ByteFinish(const MatrixProduct& p, size_t row, const Ints (&sums_of_b)[kPanelGroups]) : scaled(p.scale_b.data) {
+    const uint32_t zero_a = static_cast<uint32_t>(p.zero_a + offset_of(p.a_type, true));
+    for (size_t g = 0; g < kPanelGroups; g++) {
+      uint32_t zeros[kLanes];
+      float scales[kLanes] = {};
+      for (size_t i = 0; i < kLanes; i++) {
+        const size_t j = row + g * kLanes + i, at = j < p.n ? j : p.n - 1;
+        const int32_t zero = p.zero_b.data ? p.zero_b.data[p.zero_b.one ? 0 : at] : 0;
+        zeros[i] = static_cast<uint32_t>(zero) + static_cast<uint32_t>(offset_of(p.b_type, kSignedWords));
+        if (scaled) scales[i] = p.scale_a * p.scale_b.data[p.scale_b.one ? 0 : at];
+      }
+      __builtin_memcpy(&zero_b[g], zeros, sizeof zeros);
+      scale[g] = load_floats(scales);
+      for_all[g] = (zero_b[g] * static_cast<uint32_t>(p.k) - Unsigned(sums_of_b[g])) * zero_a;
+    }
+  }
+  INFERNODE_INLINE Ints operator()(Ints sums, size_t t, size_t g) const {
+    const Ints exact = Ints(Unsigned(sums) + for_all[g] - zero_b[g] * Unsigned(all_of(sums_of_a + t * 4)));
+    return scaled ? as_ints(to_floats(exact) * scale[g]) : exact;
+  }
+};
+INFERNODE_INLINE Ints finished(Ints sums, const ByteFinish* finish, size_t t, size_t g) { return finish ? (*finish)(sums, t, g) : sums; }
+INFERNODE_INLINE Floats finished(Floats sums, const ByteFinish*, size_t, size_t) { return sums; }
+
 template <class Words>
 struct WordTile {
   const std::byte* panel;  // [word][kPanelRows]
   const std::byte* a;      // [word][kTileRows]
   size_t n;
-  float* sums;  // [row of a][kItemRows]
+  const float* from;  // sums [row of a][kPanelRows]; nullptr: zeros
+  std::byte* to;      // [row of a], to_stride bytes apart
+  size_t to_stride;
+  bool to_result;            // it is far away: asked for before it is written
+  const ByteFinish* finish;  // nullptr: `to` gets sums
   Fetched fetched;
 
   template <size_t kRows>
@@ -73,7 +111,11 @@ struct WordTile {
 #pragma GCC unroll 16
     for (size_t t = 0; t < kRows; t++)
 #pragma GCC unroll 4
-      for (size_t g = 0; g < kPanelGroups; g++) acc[g][t] = load_sums(sums + t * kItemRows + g * kLanes, Sum{});
+      for (size_t g = 0; g < kPanelGroups; g++) acc[g][t] = from ? load_sums(from + t * kPanelRows + g * kLanes, Sum{}) : Sum{};
+    if (to_result)
+#pragma GCC unroll 16
+      for (size_t t = 0; t < kRows; t++)
+        for (size_t at = 0; at < kPanelRows * sizeof(float); at += 64) __builtin_prefetch(to + t * to_stride + at, 1, 2);
     const std::byte *w_at = panel, *a_at = a, *b_at = fetched.at;
     for (size_t left = n; left > 0;) {
       for (size_t i = 0; i < fetched.n; i++) {
@@ -99,7 +141,7 @@ struct WordTile {
 #pragma GCC unroll 16
     for (size_t t = 0; t < kRows; t++)
 #pragma GCC unroll 4
-      for (size_t g = 0; g < kPanelGroups; g++) store_sums(sums + t * kItemRows + g * kLanes, acc[g][t]);
+      for (size_t g = 0; g < kPanelGroups; g++) store_sums(to + t * to_stride + g * sizeof(Sum), finished(acc[g][t], finish, t, g));
   }
 };
 
@@ -120,17 +162,11 @@ void pack_tile(const MatrixProduct& p, size_t tile, std::byte* packed, std::byte
 // A thread's scratch.
 struct ProductScratch {
   std::byte *panel, *rows;
-  int32_t* sums_of_b;  // [kItemRows]
-  float* sums;         // [m][kItemRows]
+  float* sums;  // [m][kPanelRows]
 
   explicit ProductScratch(std::byte* scratch)
-      : panel(scratch),
-        rows(panel + kBlockWords * kPanelRows * 4),
-        sums_of_b(reinterpret_cast<int32_t*>(rows + kRowBytes * kLanes)),
-        sums(reinterpret_cast<float*>(sums_of_b + kItemRows)) {}
-  static size_t bytes(size_t m) {
-    return kBlockWords * kPanelRows * 4 + kRowBytes * kLanes + kItemRows * sizeof(int32_t) * (1 + m);
-  }
+      : panel(scratch), rows(panel + kBlockWords * kPanelRows * 4), sums(reinterpret_cast<float*>(rows + kRowBytes * kLanes)) {}
+  static size_t bytes(size_t m) { return kBlockWords * kPanelRows * 4 + kRowBytes * kLanes + m * kPanelRows * sizeof(float); }
 };
 
 // Words first … first + n of a panel's rows.
@@ -145,91 +181,57 @@ void fill_panel(const MatrixProduct& p, size_t row, size_t first, size_t n, cons
       turn_rows<Words, kPanelRows>(b, row + g, first, n, scratch.panel + g * 4, scratch.rows);
 }
 
-// What a tile asks for of b from value `first` of the rows from `row` on, each tile another part of it.
+// What a tile asks for of b, a block from value `first` of the rows from `row` on, each tile another part of it.
 template <class Words>
-Fetched fetched_by(const MatrixProduct& p, size_t row, size_t first, size_t tile, size_t n_tiles) {
-  constexpr size_t kSteps = kBlockWords / kStepWords;
+Fetched fetched_by(const MatrixProduct& p, const Layout& layout, size_t row, size_t first, size_t tile) {
+  const size_t n_tiles = layout.n_tiles, n_steps = layout.block / kStepWords;
   const size_t value_bytes = bytes(p) ? 1 : p.b_type == TensorType::kF32 ? 4 : 2;
   if (!p.b_turned) {
     const size_t n = (kPanelRows + n_tiles - 1) / n_tiles;
     if (tile * n >= kPanelRows) return {nullptr, 0, 0, 0};
     return {p.b + (row + tile * n) * p.b_stride + first * value_bytes, 64, p.b_stride, n};
   }
-  const size_t values = kBlockWords * Words::kValues, n = (values + n_tiles * kSteps - 1) / (n_tiles * kSteps);
-  if (tile * n * kSteps >= values) return {nullptr, 0, 0, 0};
-  return {p.b + (first + tile * n * kSteps) * p.b_stride + row * value_bytes, n * p.b_stride, p.b_stride, n};
+  const size_t values = layout.block * Words::kValues, parts = n_tiles * n_steps;
+  const size_t n = parts == 0 ? 0 : (values + parts - 1) / parts;
+  if (tile * n * n_steps >= values) return {nullptr, 0, 0, 0};
+  return {p.b + (first + tile * n * n_steps) * p.b_stride + row * value_bytes, n * p.b_stride, p.b_stride, n};
 }
 
+// A panel of b: sums go from block to block, and from the last one to the result.
 template <class Words>
-void multiply_item(const MatrixProduct& p, size_t item, const std::byte* packed, const ProductScratch& scratch) {
+void multiply_panel(const MatrixProduct& p, size_t row, const std::byte* packed, const ProductScratch& scratch) {
   const Layout layout(p, Words::kValues);
-  for (size_t i = 0; i < p.m * kItemRows; i += kLanes) store_floats(scratch.sums + i, Floats{});
-  for (size_t panel = 0; panel < kItemRows && item * kItemRows + panel < p.n; panel += kPanelRows) {
-    const size_t row = item * kItemRows + panel;
-    Ints sums_of_b[kPanelGroups] = {};
-    for (size_t b = 0; b < layout.n_blocks; b++) {
-      const size_t n = layout.words_of(b);
-      fill_panel<Words>(p, row, b * layout.block, n, scratch);
-      if (bytes(p))
-        for (size_t i = 0; i < n; i++)
-          for (size_t g = 0; g < kPanelGroups; g++)
-            sums_of_b[g] = Int8Words::add(sums_of_b[g], load_ints(scratch.panel + (i * kPanelGroups + g) * sizeof(Ints)), ones());
-      const bool last = b + 1 == layout.n_blocks;
-      const size_t next_row = last ? row + kPanelRows : row, next = last ? 0 : (b + 1) * layout.block * Words::kValues;
-      for (size_t t = 0; t < layout.n_tiles; t++) {
-        const WordTile<Words> tile{scratch.panel, packed + layout.tile(b, t), n, scratch.sums + t * kTileRows * kItemRows + panel,
-                                   fetched_by<Words>(p, next_row, next, t, layout.n_tiles)};
-        const size_t rows = p.m - t * kTileRows;
-        run_tile<kTileRows>(tile, rows < kTileRows ? rows : kTileRows, 0);
-      }
-    }
+  const size_t n_rows = p.n - row < kPanelRows ? p.n - row : kPanelRows;
+  std::byte* out = p.out + row * 4;
+  Ints sums_of_b[kPanelGroups] = {};
+  for (size_t b = 0; b < layout.n_blocks; b++) {
+    const size_t n = layout.words_of(b);
+    fill_panel<Words>(p, row, b * layout.block, n, scratch);
     if (bytes(p))
-      for (size_t g = 0; g < kPanelGroups; g++) store_ints(scratch.sums_of_b + panel + g * kLanes, sums_of_b[g]);
-  }
-}
-
-// Σ (a − za)(b − zb) = Σ a·b − za Σ b − zb Σ a + k·za·zb, all modulo 2^32; zero points with the offsets of stored bytes.
-inline void finish_bytes(const MatrixProduct& p, size_t first, const std::byte* packed, const ProductScratch& scratch) {
-  const std::byte* sums_of_a = packed + Layout(p, Int8Words::kValues).row_sums();
-  const uint32_t zero_a = static_cast<uint32_t>(p.zero_a + offset_of(p.a_type, true));
-  const size_t n = p.n - first < kItemRows ? p.n - first : kItemRows;
-  uint32_t zero_b[kItemRows], for_all[kItemRows];
-  float scale[kItemRows] = {};
-  for (size_t j = 0; j < kItemRows; j++) {
-    const size_t at = first + (j < n ? j : 0);
-    const int32_t zero = p.zero_b.data ? p.zero_b.data[p.zero_b.one ? 0 : at] : 0;
-    zero_b[j] = static_cast<uint32_t>(zero) + static_cast<uint32_t>(offset_of(p.b_type, kSignedWords));
-    for_all[j] = zero_a * (static_cast<uint32_t>(p.k) * zero_b[j] - static_cast<uint32_t>(scratch.sums_of_b[j]));
-    if (p.scale_b.data) scale[j] = p.scale_a * p.scale_b.data[p.scale_b.one ? 0 : at];
-  }
-  for (size_t i = 0; i < p.m; i++) {
-    uint32_t sum_of_a;
-    __builtin_memcpy(&sum_of_a, sums_of_a + i / kTileRows * sizeof(Ints) + i % kTileRows * 4, 4);
-    int32_t sums[kItemRows];
-    __builtin_memcpy(sums, scratch.sums + i * kItemRows, sizeof sums);
-    for (size_t j = 0; j < kItemRows; j++)
-      sums[j] = static_cast<int32_t>(static_cast<uint32_t>(sums[j]) + for_all[j] - zero_b[j] * sum_of_a);
-    std::byte* out = p.out + i * p.out_stride + first * 4;
-    if (p.scale_b.data) {
-      float scaled[kItemRows];
-      for (size_t j = 0; j < kItemRows; j++) scaled[j] = static_cast<float>(sums[j]) * scale[j];
-      __builtin_memcpy(out, scaled, n * 4);
-    } else {
-      __builtin_memcpy(out, sums, n * 4);
+      for (size_t i = 0; i < n; i++)
+        for (size_t g = 0; g < kPanelGroups; g++)
+          sums_of_b[g] = Int8Words::add(sums_of_b[g], load_ints(scratch.panel + (i * kPanelGroups + g) * sizeof(Ints)), ones());
+    const bool last = b + 1 == layout.n_blocks, into_out = last && n_rows == kPanelRows;
+    const size_t next_row = last ? row + kPanelRows : row, next = last ? 0 : (b + 1) * layout.block * Words::kValues;
+    ByteFinish finish(p, row, sums_of_b);
+    for (size_t t = 0; t < layout.n_tiles; t++) {
+      float* sums = scratch.sums + t * kTileRows * kPanelRows;
+      finish.sums_of_a = packed + layout.row_sums() + t * sizeof(Ints);
+      const WordTile<Words> tile{scratch.panel,
+                                 packed + layout.tile(b, t),
+                                 n,
+                                 b == 0 ? nullptr : sums,
+                                 into_out ? out + t * kTileRows * p.out_stride : reinterpret_cast<std::byte*>(sums),
+                                 into_out ? p.out_stride : kPanelRows * sizeof(float),
+                                 into_out,
+                                 bytes(p) && last ? &finish : nullptr,
+                                 fetched_by<Words>(p, layout, next_row, next, t)};
+      const size_t rows = p.m - t * kTileRows;
+      run_tile<kTileRows>(tile, rows < kTileRows ? rows : kTileRows, 0);
     }
   }
-}
-
-inline void finish_floats(const MatrixProduct& p, size_t first, const ProductScratch& scratch) {
-  const size_t n = p.n - first < kItemRows ? p.n - first : kItemRows;
-  for (size_t i = 0; i < p.m; i++) {
-    std::byte* out = p.out + i * p.out_stride + first * 4;
-    const float* sums = scratch.sums + i * kItemRows;
-    if (n == kItemRows)
-      __builtin_memcpy(out, sums, kItemRows * 4);
-    else
-      __builtin_memcpy(out, sums, n * 4);
-  }
+  if (n_rows < kPanelRows)
+    for (size_t i = 0; i < p.m; i++) __builtin_memcpy(out + i * p.out_stride, scratch.sums + i * kPanelRows, n_rows * 4);
 }
 
 // Calls f(kind of words) for the kind that b is multiplied in.
@@ -256,9 +258,10 @@ inline void pack(const MatrixProduct& p, size_t item, std::byte* packed, std::by
 inline size_t product_scratch(const MatrixProduct& p) { return ProductScratch::bytes(p.m); }
 inline void multiply_matrices(const MatrixProduct& p, size_t item, const std::byte* packed, std::byte* memory) {
   const ProductScratch scratch(memory);
-  with_words(p, [&](auto words) { multiply_item<decltype(words)>(p, item, packed, scratch); });
-  if (bytes(p)) return finish_bytes(p, item * kItemRows, packed, scratch);
-  finish_floats(p, item * kItemRows, scratch);
+  with_words(p, [&](auto words) {
+    for (size_t row = item * kItemRows; row < p.n && row < (item + 1) * kItemRows; row += kPanelRows)
+      multiply_panel<decltype(words)>(p, row, packed, scratch);
+  });
 }
 
 }  // namespace

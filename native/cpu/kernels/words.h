@@ -8,7 +8,7 @@
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
-constexpr size_t kBlockWords = 384;  // of K, at once: a panel of them stays in L1 or streams from L2 at full speed
+constexpr size_t kBlockWords = 1024;  // of K, at once: a panel of them streams from L2 at full speed
 constexpr size_t kRowBytes = kBlockWords * sizeof(int32_t);
 
 // One side of a product.
@@ -60,8 +60,8 @@ struct ByteWords : Int8Words {
 
 INFERNODE_INLINE Floats load_sums(const float* p, Floats) { return load_floats(p); }
 INFERNODE_INLINE Ints load_sums(const float* p, Ints) { return load_ints(p); }
-INFERNODE_INLINE void store_sums(float* p, Floats x) { store_floats(p, x); }
-INFERNODE_INLINE void store_sums(float* p, Ints x) { store_ints(p, x); }
+INFERNODE_INLINE void store_sums(std::byte* p, Floats x) { store_floats(p, x); }
+INFERNODE_INLINE void store_sums(std::byte* p, Ints x) { store_ints(p, x); }
 
 INFERNODE_INLINE void load_end(const std::byte* from, size_t n, int flip, Ints& words) {
   std::byte end[sizeof(Ints)] = {};
