@@ -18,8 +18,8 @@ constexpr bool kTurnsForOne = requires { Type::kTurnsForOne; };
 // Up to so many tokens use weights straight from the registers in which they are turned; more share a panel.
 constexpr size_t kFewTokens = 8;
 constexpr size_t kPanelValues = 512;  // of K: a panel stays in L1 beside the activations, for each tile reads it once
-// A super-block of 256 weights takes 256 bytes, 16 scales and 8 pairs of 4 bytes, and two f32.
-constexpr size_t kSuperBlockBytes = 256 + 4 * 26;
+// A super-block of 256 weights takes 256 bytes or twice as many, 16 scales and 8 pairs of 4 bytes, and two f32.
+constexpr size_t kSuperBlockBytes = 512 + 4 * 26;
 // A group with fewer rows than lanes is copied, so many values of K at a time; the largest block has 34 bytes per 32.
 constexpr size_t kCopiedValues = 1024;
 constexpr size_t kCopyBytes = kCopiedValues / 32 * 34 * kLanes;
@@ -111,13 +111,22 @@ INFERNODE_INLINE void clear_sums(const Product& p) {
 }
 
 // Weights of a panel, or of a step in registers, for add_dots: four values of every row of group g.
+template <size_t kChain>
 struct PanelWeights {
-  const std::byte* data;  // [run][kPanelGroups][kLanes * 4]
-  INFERNODE_INLINE Ints operator()(size_t run, size_t g) const { return load_ints(data + (run * kPanelGroups + g) * sizeof(Ints)); }
+  static constexpr size_t kBytes = Prepared<kChain>::kVectors * sizeof(Ints);
+
+  const std::byte* data;  // [run][kPanelGroups][Prepared::kVectors][kLanes * 4]
+  INFERNODE_INLINE Prepared<kChain> operator()(size_t run, size_t g) const {
+    return Prepared<kChain>(data + (run * kPanelGroups + g) * kBytes);
+  }
+  INFERNODE_INLINE static void store(Ints w, std::byte* data, size_t run, size_t g) {
+    Prepared<kChain>::store(w, data + (run * kPanelGroups + g) * kBytes);
+  }
 };
+template <size_t kChain>
 struct TurnedWeights {
   const Ints* w;
-  INFERNODE_INLINE Ints operator()(size_t run, size_t) const { return w[run]; }
+  INFERNODE_INLINE Prepared<kChain> operator()(size_t run, size_t) const { return Prepared<kChain>(w[run]); }
 };
 
 // What follows a panel of so many bytes of weights is fetched while its last tiles are computed, some lines per block: memory

@@ -87,8 +87,9 @@ INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32* cons
 #pragma GCC unroll 2
     for (size_t j = 0; j < blocks; j++) {
       const int8_t* values[1] = {block[j].values};
-      Ints dots[1][1] = {{all_ints(-Type::kOffset * block[j].sum)}};
-      add_dots<chain_of(Type::kStored), 8>(TurnedWeights{w + j * 8}, values, 0, dots);
+      constexpr size_t chain = chain_of(Type::kStored);
+      Ints dots[1][1] = {{offset_dots<chain>(block[j].sum, Type::kOffset)}};
+      add_dots<chain, 8>(TurnedWeights<chain>{w + j * 8}, values, 0, dots);
       const Floats da = all_floats(block[j].scale);
       acc = multiply_add(to_floats(dots[0][0]), dw[j] * da, acc);
       if constexpr (Type::kHasMin) acc = multiply_add(to_floats(all_ints(block[j].sum)), mw[j] * da, acc);
@@ -111,7 +112,7 @@ template <class Type, bool kOneToken>
 // ---- many tokens: a panel of turned weights, used for all of them
 
 struct BlockPanel {
-  std::byte* weights;    // [block][8][kPanelGroups][kLanes * 4]
+  std::byte* weights;    // [block][8][kPanelGroups], as PanelWeights has them
   float *scales, *mins;  // [block][kPanelGroups][kLanes]
 };
 INFERNODE_INLINE BlockPanel block_panel(const Product& p, size_t weight_bytes) {
@@ -125,7 +126,7 @@ INFERNODE_INLINE void unpack_step(const RowGroup& rows, size_t g, size_t b, cons
   Ints w[kLanes];
   turn_step<Type, kFullStep>(rows, b, w);
 #pragma GCC unroll 16
-  for (size_t j = 0; j < blocks * 8; j++) store_ints(panel.weights + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints), w[j]);
+  for (size_t j = 0; j < blocks * 8; j++) PanelWeights<chain_of(Type::kStored)>::store(w[j], panel.weights, b * 8 + j, g);
   for (size_t j = 0; j < blocks; j++) {
     const size_t at = ((b + j) * kPanelGroups + g) * kLanes, offset = (b + j) * block_bytes;
     store_floats(panel.scales + at, Type::scales(rows, offset));
@@ -173,8 +174,9 @@ struct BlockTile {
       Ints dots[kPanelGroups][kTokens];
 #pragma GCC unroll 16
       for (size_t t = 0; t < kTokens; t++)
-        for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = all_ints(kHasMin ? 0 : -offset * blocks[t][b].sum);
-      add_dots<kChain, 8>(PanelWeights{panel.weights + b * 8 * kPanelGroups * sizeof(Ints)}, values, 0, dots);
+        for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = kHasMin ? Ints{} : offset_dots<kChain>(blocks[t][b].sum, offset);
+      using Weights = PanelWeights<kChain>;
+      add_dots<kChain, 8>(Weights{panel.weights + b * 8 * kPanelGroups * Weights::kBytes}, values, 0, dots);
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
         const Floats dw = load_floats(panel.scales + (b * kPanelGroups + g) * kLanes);
@@ -213,12 +215,13 @@ void multiply_blocks(const Product& p) {
     }
     return;
   }
-  const BlockPanel panel = block_panel(p, kPanelValues * kPanelRows);
+  constexpr size_t chain = chain_of(Type::kStored);
+  const BlockPanel panel = block_panel(p, kPanelValues * kPanelRows * Prepared<chain>::kVectors);
   for_panels<block_bytes, 32>(
       p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_blocks<Type>(rows, g, n, panel); },
       [&](size_t first, size_t b, size_t n, Ahead& ahead) {
         const size_t lines = lines_per_block(n * block_bytes * kPanelRows, n, p.x.n, kBlockTokens);
-        for_tokens<kBlockTokens>(p.x.n, BlockTile<chain_of(Type::kStored), Type::kHasMin>{
+        for_tokens<kBlockTokens>(p.x.n, BlockTile<chain, Type::kHasMin>{
                                             panel, p.x, b, n, Type::kOffset, p.sums + first, ahead, lines});
       });
 }

@@ -114,7 +114,8 @@ template <class Type, bool kOneToken>
         for (size_t j = 0; j < step_subs; j++) {
           const size_t value = value_of_word<Type>(step, j * runs);
           const Ints scale[1] = {scales[value / Type::kSubValues]};
-          add_scaled_dots<chain_of(Type::kStored), runs>(TurnedWeights{w + j * runs}, values, value, scale, sum);
+          constexpr size_t chain = chain_of(Type::kStored);
+          add_scaled_dots<chain, runs>(TurnedWeights<chain>{w + j * runs}, values, value, scale, sum);
         }
         s[t] = sum[0][0];
       }
@@ -135,7 +136,7 @@ template <class Type, bool kOneToken>
 // ---- many tokens
 
 struct SuperPanel {
-  std::byte* weights;  // [super-block][64][kPanelGroups][kLanes * 4]
+  std::byte* weights;  // [super-block][64][kPanelGroups], as PanelWeights has them
   std::byte* scales;   // [super-block][sub-block][kPanelGroups][kLanes], packed
   std::byte* pairs;    // [super-block][8][kPanelGroups][kLanes]
   float *d, *dmin;     // [super-block][kPanelGroups][kLanes]
@@ -163,7 +164,7 @@ template <class Type>
       steps.turn(rows, b, step, w);
 #pragma GCC unroll 16
       for (size_t j = 0; j < kLanes; j++)
-        store_ints(panel.weights + ((b * 64 + value_of_word<Type>(step, j) / 4) * kPanelGroups + g) * sizeof(Ints), w[j]);
+        PanelWeights<chain_of(Type::kStored)>::store(w[j], panel.weights, b * 64 + value_of_word<Type>(step, j) / 4, g);
     }
   }
 }
@@ -198,7 +199,8 @@ struct SuperTile {
 #pragma GCC unroll 4
         for (size_t g = 0; g < kPanelGroups; g++)
           scale[g] = load_ints(panel.scales + (b * n_subs + j) * group_bytes + g * sizeof(Ints));
-        add_scaled_dots<kChain, runs>(PanelWeights{panel.weights + (b * 64 + j * runs) * group_bytes}, values,
+        using Weights = PanelWeights<kChain>;
+        add_scaled_dots<kChain, runs>(Weights{panel.weights + (b * 64 + j * runs) * kPanelGroups * Weights::kBytes}, values,
                                       j * kSubValues, scale, s);
       }
       Ints m[kPanelGroups][kTokens] = {};
@@ -248,10 +250,10 @@ void multiply_super_blocks(const Product& p) {
     }
     return;
   }
-  constexpr size_t row_floats = kPanelValues / 256 * kPanelRows;
+  constexpr size_t chain = chain_of(Type::kStored), row_floats = kPanelValues / 256 * kPanelRows;
   SuperPanel panel;
   panel.weights = p.panel;
-  panel.scales = panel.weights + row_floats * 256;
+  panel.scales = panel.weights + row_floats * 256 * Prepared<chain>::kVectors;
   panel.pairs = panel.scales + row_floats * 16 * sizeof(int32_t);
   panel.d = reinterpret_cast<float*>(panel.pairs + row_floats * 8 * sizeof(int32_t));
   panel.dmin = panel.d + row_floats;
@@ -259,7 +261,7 @@ void multiply_super_blocks(const Product& p) {
       p, [&](const RowGroup& rows, size_t g, size_t n) { unpack_super_blocks<Type>(rows, g, n, panel); },
       [&](size_t first, size_t b, size_t n, Ahead& ahead) {
         const size_t lines = lines_per_block(n * block_bytes * kPanelRows, n * (256 / Type::kSubValues), p.x.n, kSuperTokens);
-        for_tokens<kSuperTokens>(p.x.n, SuperTile<chain_of(Type::kStored), Type::kSubValues, Type::kHasMin>{
+        for_tokens<kSuperTokens>(p.x.n, SuperTile<chain, Type::kSubValues, Type::kHasMin>{
                                             panel, p.x, b, n, p.sums + first, ahead, lines});
       });
 }

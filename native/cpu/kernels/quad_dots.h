@@ -1,11 +1,21 @@
 // Dot products where the CPU adds up four products of bytes without saturation, in one instruction; over add_quads of the variant.
 #pragma once
 
+#include "cpu/kernels/panel_bytes.h"
+
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
 
 // Sums do not depend on how large stored weights are, so one instance of a tile serves all types of its form.
 constexpr size_t chain_of(int) { return 1; }
+
+template <size_t kChain>
+using Prepared = PanelBytes;
+// What the sums of stored weights start at: -offset times the activations' sum.
+template <size_t kChain>
+INFERNODE_INLINE Ints offset_dots(const int32_t& sum, int32_t offset) {
+  return all_ints(-offset * sum);
+}
 
 // Lane i: the sum of four products.
 template <size_t kChain>
@@ -34,7 +44,7 @@ INFERNODE_INLINE void add_dots(const Weights& weights, const int8_t* const (&x)[
   for (size_t run = 0; run < kRuns; run++) {
     Ints(&into)[kGroups][kTokens] = run % chains == 0 ? sums : second;
     Ints w[kGroups];
-    for (size_t g = 0; g < kGroups; g++) w[g] = weights(run, g);
+    for (size_t g = 0; g < kGroups; g++) w[g] = weights(run, g).bytes;
 #ifdef INFERNODE_ADDS_QUADS_OF_MEMORY
     if constexpr (kGroups == 1) {
       for (size_t t = 0; t < kTokens; t++) into[0][t] = add_quads_of(into[0][t], w[0], x[t] + k + run * 4);

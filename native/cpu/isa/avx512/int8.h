@@ -11,19 +11,19 @@ constexpr size_t kBlockTokens = 4, kSuperTokens = 4, kFloatTokens = 12;  // per 
 
 INFERNODE_INLINE Ints multiply_pairs(Ints a, Ints b) { return Ints(_mm512_madd_epi16(__m512i(a), __m512i(b))); }
 INFERNODE_INLINE Ints add_halves(Ints a, Ints b) { return Ints(_mm512_add_epi16(__m512i(a), __m512i(b))); }
+// Unsigned by signed.
+INFERNODE_INLINE Ints multiply_bytes(Ints a, Ints b) { return Ints(_mm512_maddubs_epi16(__m512i(a), __m512i(b))); }
 
-struct UnsignedBytes {
-  Ints bytes;
-  INFERNODE_INLINE Ints pairs(Ints activations) const {
-    return Ints(_mm512_maddubs_epi16(__m512i(bytes), __m512i(activations)));
-  }
-};
-// The magnitude of the weight times the activation with the weight's sign.
+// The magnitude of the weight times the activation with the weight's sign. A panel that kept both would leave L1 no room for
+// activations.
 struct SignedBytes {
+  static constexpr size_t kVectors = 1;
   __m512i magnitude;
   __mmask64 negative;
   INFERNODE_INLINE explicit SignedBytes(Ints bytes)
       : magnitude(_mm512_abs_epi8(__m512i(bytes))), negative(_mm512_movepi8_mask(__m512i(bytes))) {}
+  INFERNODE_INLINE explicit SignedBytes(const std::byte* panel) : SignedBytes(load_ints(panel)) {}
+  INFERNODE_INLINE static void store(Ints weights, std::byte* panel) { store_ints(panel, weights); }
   INFERNODE_INLINE Ints pairs(Ints activations) const {
     const __m512i a = __m512i(activations);
     return Ints(_mm512_maddubs_epi16(magnitude, _mm512_mask_sub_epi8(a, negative, _mm512_setzero_si512(), a)));
