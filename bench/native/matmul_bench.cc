@@ -106,13 +106,20 @@ double run_linear(const Options& o, const Weight& weight, Input& x, size_t n, Ma
   Rows to = out.rows();
   to.n = n;
   const Linear op = {x.rows(n), {}, {{weight}, 1}, {}, {{to}, 1}, ops::Epilogue::kNone};
-  const size_t items = o.kernels->linear.items(op, {});
+  const auto& kernel = o.kernels->linear;
+  Batch batch;
+  batch.n_tokens = n;
+  Bytes shared(kernel.shared_bytes(op, batch));
+  batch.shared = shared.data();
   std::vector<Bytes> scratch;
-  for (size_t i = 0; i < o.threads; i++) scratch.emplace_back(o.kernels->linear.scratch_bytes(op, {}));
-  return time_of(o.threads, [&](size_t i) {
-    for (size_t turn = 0; turn < turns; turn++)
-      o.kernels->linear.run(op, {}, {items * i / o.threads, items * (i + 1) / o.threads}, scratch[i].data());
-  });
+  for (size_t i = 0; i < o.threads; i++) scratch.emplace_back(kernel.scratch_bytes(op, batch));
+  const auto phase = [&](size_t items, auto run) {
+    return time_of(o.threads, [&](size_t i) {
+      for (size_t turn = 0; turn < turns; turn++)
+        run(op, batch, Range{items * i / o.threads, items * (i + 1) / o.threads}, scratch[i].data());
+    });
+  };
+  return phase(kernel.items(op, batch), kernel.run) + phase(kernel.merge_items(op, batch), kernel.merge);
 }
 
 // The same matrix by matrix, as sections of a step: `o.pieces` pieces of each, and all threads meet before the next one.

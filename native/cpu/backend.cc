@@ -330,7 +330,7 @@ class CpuExecutable final : public Executable {
               if (kernel.scratch_bytes) scratch = std::max(scratch, kernel.scratch_bytes(op, batch_));
               if (kernel.shared_bytes) shared = std::max(shared, kernel.shared_bytes(op, batch_));
               add_section(kernel.items(op, batch_), kernel.even, {&ops_[i], false});
-              if (kernel.merge_items) add_section(kernel.merge_items(op, batch_), false, {&ops_[i], true});
+              if (kernel.merge_items) add_section(kernel.merge_items(op, batch_), kernel.even, {&ops_[i], true});
             }
           },
           ops_[i]);

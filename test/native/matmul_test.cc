@@ -210,10 +210,14 @@ Matrix check_product(WeightMatrix& w, Input& x, const std::vector<size_t>& n_tok
     Matrix of_own = own ? own(w, x) : Matrix(0, 1);
     Matrix& expected = own ? of_own : of_scalar;
     for (size_t n : n_tokens) {
-      Matrix out(n, w.weight.rows);
-      execute(kernels->linear, linear(x.rows(n), w.weight, out), {}, n % 2 ? 3 : 1);
-      CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa, ", ", info(w.weight.type).name, " [", w.weight.rows, ", ",
-                    w.weight.cols, "], tokens ", n);
+      for (bool in_step : {false, true}) {  // which has a workspace
+        Matrix out(n, w.weight.rows);
+        Batch batch;
+        batch.n_tokens = in_step ? n : 0;
+        execute(kernels->linear, linear(x.rows(n), w.weight, out), batch, n % 2 ? 3 : 1);
+        CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa, ", ", info(w.weight.type).name, " [", w.weight.rows, ", ",
+                      w.weight.cols, "], tokens ", n, in_step ? " of a step" : "");
+      }
     }
   }
   return of_scalar;
@@ -370,60 +374,72 @@ TEST_CASE("linear stays defined and the same on hostile weights") {
 
 TEST_CASE("linear adds biases and a residual in place, over weights of different types") {
   Random random(4);
-  const size_t cols = 512, n = 9;
+  const size_t cols = 512, n = 20;
   Input x(n, cols, random);
-  WeightMatrix a(TensorType::kQ8_0, 40, cols, random), b(TensorType::kQ4_K, 17, cols, random),
-      c(TensorType::kBf16, 64, cols, random);
-  Matrix bias_a = random_matrix(1, 40, random), bias_c = random_matrix(1, 64, random), residual = random_matrix(n, 40, random);
-  for (const KernelTable* kernels : variants()) {
-    Matrix plain_a(n, 40), plain_b(n, 17), plain_c(n, 64), out_a = random_matrix(n, 40, random), out_b(n, 17), out_c(n, 64);
-    execute(kernels->linear, linear(x.rows(n), a.weight, plain_a));
-    execute(kernels->linear, linear(x.rows(n), b.weight, plain_b));
-    execute(kernels->linear, linear(x.rows(n), c.weight, plain_c));
-    for (size_t t = 0; t < n; t++) std::memcpy(out_a.row(t), residual.row(t), 40 * sizeof(float));
-    Linear op = {x.rows(n),
-                 out_a.rows(),
-                 {{a.weight, b.weight, c.weight}, 3},
-                 {{vector_weight(bias_a), {}, vector_weight(bias_c)}, 3},
-                 {{out_a.rows(), out_b.rows(), out_c.rows()}, 3},
-                 ops::Epilogue::kAdd};
-    execute(kernels->linear, op, {}, 3);
-    size_t wrong = n_different(out_b, plain_b);
-    for (size_t t = 0; t < n; t++) {
-      for (size_t r = 0; r < 40; r++) wrong += out_a.f32(t)[r] != (plain_a.f32(t)[r] + bias_a.f32(0)[r]) + residual.f32(t)[r];
-      for (size_t r = 0; r < 64; r++) wrong += out_c.f32(t)[r] != plain_c.f32(t)[r] + bias_c.f32(0)[r];
+  Batch step;
+  step.n_tokens = n;
+  const TensorType types[][3] = {{TensorType::kQ8_0, TensorType::kQ4_K, TensorType::kBf16},
+                                 {TensorType::kF32, TensorType::kF16, TensorType::kF32}};
+  for (const auto& [type_a, type_b, type_c] : types) {
+    WeightMatrix a(type_a, 40, cols, random), b(type_b, 17, cols, random), c(type_c, 64, cols, random);
+    Matrix bias_a = random_matrix(1, 40, random), bias_c = random_matrix(1, 64, random), residual = random_matrix(n, 40, random);
+    for (const KernelTable* kernels : variants()) {
+      Matrix plain_a(n, 40), plain_b(n, 17), plain_c(n, 64), out_a = random_matrix(n, 40, random), out_b(n, 17), out_c(n, 64);
+      execute(kernels->linear, linear(x.rows(n), a.weight, plain_a));
+      execute(kernels->linear, linear(x.rows(n), b.weight, plain_b));
+      execute(kernels->linear, linear(x.rows(n), c.weight, plain_c));
+      for (size_t t = 0; t < n; t++) std::memcpy(out_a.row(t), residual.row(t), 40 * sizeof(float));
+      Linear op = {x.rows(n),
+                   out_a.rows(),
+                   {{a.weight, b.weight, c.weight}, 3},
+                   {{vector_weight(bias_a), {}, vector_weight(bias_c)}, 3},
+                   {{out_a.rows(), out_b.rows(), out_c.rows()}, 3},
+                   ops::Epilogue::kAdd};
+      execute(kernels->linear, op, step, 3);
+      size_t wrong = n_different(out_b, plain_b);
+      for (size_t t = 0; t < n; t++) {
+        for (size_t r = 0; r < 40; r++) wrong += out_a.f32(t)[r] != (plain_a.f32(t)[r] + bias_a.f32(0)[r]) + residual.f32(t)[r];
+        for (size_t r = 0; r < 64; r++) wrong += out_c.f32(t)[r] != plain_c.f32(t)[r] + bias_c.f32(0)[r];
+      }
+      CHECK_MESSAGE(wrong == 0, kernels->isa);
     }
-    CHECK_MESSAGE(wrong == 0, kernels->isa);
   }
 }
 
 TEST_CASE("a gated linear is two linears and the gate, bit for bit") {
   Random random(5);
   const size_t cols = 256;
-  Input x(9, cols, random);
-  WeightMatrix gate(TensorType::kQ4_0, 45, cols, random), up(TensorType::kQ6_K, 45, cols, random);
-  Matrix bias = random_matrix(1, 45, random);
-  for (const KernelTable* kernels : variants())
-    for (size_t n : {1, 9})
-      for (bool swiglu : {true, false}) {
-        Matrix gates(n, 45), ups(n, 45), expected(n, 45), out(n, 45);
-        Linear apart = {x.rows(n),
-                        {},
-                        {{gate.weight, up.weight}, 2},
-                        {{vector_weight(bias), {}}, 2},
-                        {{gates.rows(), ups.rows()}, 2},
-                        ops::Epilogue::kNone};
-        execute(kernels->linear, apart, {}, 2);
-        if (swiglu)
-          execute(kernels->swiglu, {gates.rows(), ups.rows(), expected.rows()});
-        else
-          execute(kernels->geglu, {gates.rows(), ups.rows(), expected.rows()});
-        Linear fused = apart;
-        fused.out = {{out.rows()}, 1};
-        fused.epilogue = swiglu ? ops::Epilogue::kSwiglu : ops::Epilogue::kGeglu;
-        execute(kernels->linear, fused, {}, 2);
-        CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa);
-      }
+  Input x(33, cols, random);
+  // Weights of floats in a step: words of one kind, and of two.
+  const TensorType types[][2] = {
+      {TensorType::kQ4_0, TensorType::kQ6_K}, {TensorType::kF32, TensorType::kF16}, {TensorType::kBf16, TensorType::kF32}};
+  for (const auto& [type_of_gate, type_of_up] : types) {
+    WeightMatrix gate(type_of_gate, 45, cols, random), up(type_of_up, 45, cols, random);
+    Matrix bias = random_matrix(1, 45, random);
+    for (const KernelTable* kernels : variants())
+      for (size_t n : {1, 9, 33})
+        for (bool swiglu : {true, false}) {
+          Matrix gates(n, 45), ups(n, 45), expected(n, 45), out(n, 45);
+          Linear apart = {x.rows(n),
+                          {},
+                          {{gate.weight, up.weight}, 2},
+                          {{vector_weight(bias), {}}, 2},
+                          {{gates.rows(), ups.rows()}, 2},
+                          ops::Epilogue::kNone};
+          execute(kernels->linear, apart, {}, 2);
+          if (swiglu)
+            execute(kernels->swiglu, {gates.rows(), ups.rows(), expected.rows()});
+          else
+            execute(kernels->geglu, {gates.rows(), ups.rows(), expected.rows()});
+          Linear fused = apart;
+          fused.out = {{out.rows()}, 1};
+          fused.epilogue = swiglu ? ops::Epilogue::kSwiglu : ops::Epilogue::kGeglu;
+          Batch step;
+          step.n_tokens = n;
+          execute(kernels->linear, fused, step, 2);
+          CHECK_MESSAGE(n_different(out, expected) == 0, kernels->isa);
+        }
+  }
 }
 
 TEST_CASE("dequantize matches the golden blocks within one rounding") {

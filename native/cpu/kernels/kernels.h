@@ -99,7 +99,7 @@ struct Kernel {
   void (*run)(const Op&, const Batch&, Range items, std::byte* scratch);
   // Bytes of Batch::shared, which is kept from run to merge. May be nullptr: none.
   size_t (*shared_bytes)(const Op&, const Batch&) = nullptr;
-  // Second phase after all items are done (attention merges its chunks); may be nullptr.
+  // Second phase after all items are done (attention merges its chunks, `linear` multiplies by what was laid out); may be nullptr.
   size_t (*merge_items)(const Op&, const Batch&) = nullptr;
   void (*merge)(const Op&, const Batch&, Range items, std::byte* scratch) = nullptr;
   // Whether all items are the same amount of work, much of it reading what lies side by side.

@@ -27,7 +27,10 @@ size_t scratch_bytes(const ops::ExpertsSum<Rows, Weight>&, const Batch&);
 void multiply_rows(const Weight&, size_t row, size_t n_rows, const Rows& x, float* sums, std::byte* panel);
 size_t panel_bytes();
 
-// The workspace and second phase of attention.
+// The workspace and second phase of attention and of products with floats.
+size_t shared_bytes(const ops::Linear<Rows, Weight>&, const Batch&);
+size_t merge_items(const ops::Linear<Rows, Weight>&, const Batch&);
+void merge(const ops::Linear<Rows, Weight>&, const Batch&, Range, std::byte* scratch);
 size_t shared_bytes(const ops::Attention<Rows, Weight>&, const Batch&);
 size_t merge_items(const ops::Attention<Rows, Weight>&, const Batch&);
 void merge(const ops::Attention<Rows, Weight>&, const Batch&, Range, std::byte* scratch);

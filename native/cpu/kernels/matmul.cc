@@ -7,6 +7,19 @@
 #include "cpu/kernels/rows.h"
 #include "multiply_isa.h"
 #include "simd.h"
+#ifdef INFERNODE_BASE  // whose products of matrices the variant has, but for bf16, which it may add up in another order
+#pragma push_macro("INFERNODE_ISA")
+#undef INFERNODE_ISA
+#define INFERNODE_ISA INFERNODE_BASE
+#include "cpu/kernels/tensor_kernels_of_isa.h"
+#pragma pop_macro("INFERNODE_ISA")
+#define INFERNODE_PRODUCTS INFERNODE_BASE
+constexpr bool kPacksBf16 = false;
+#else
+#include "cpu/kernels/tensor_kernels_of_isa.h"
+#define INFERNODE_PRODUCTS INFERNODE_ISA
+constexpr bool kPacksBf16 = true;
+#endif
 
 namespace infernode::cpu::INFERNODE_ISA {
 namespace {
@@ -96,22 +109,47 @@ void finish_gated(const Linear& op, const Target& target, const float* gate_sums
   });
 }
 
-}  // namespace
+// ---- weights of floats and many tokens: the first phase lays x out once for all items, in the workspace, as Tensor's products do it;
+// the second one multiplies. Same bits.
 
-size_t items(const Linear& op, const Batch&) {
+namespace products = infernode::cpu::INFERNODE_PRODUCTS;
+
+constexpr size_t kMultipliedTokens = 16;  // so many and fewer are multiplied as they lie
+
+// The rows of an item and what they are multiplied with.
+MatrixProduct product_of(const Linear& op, const Weight& weight, size_t row, size_t n_rows, float* sums) {
+  const Rows& x = input_for(op, weight);
+  MatrixProduct p;
+  p.m = op.out[0].n, p.n = n_rows, p.k = weight.cols;
+  p.a = x.data, p.a_stride = x.stride;
+  p.b = weight.data + row * weight.row_bytes, p.b_stride = weight.row_bytes, p.b_type = weight.type;
+  p.out = reinterpret_cast<std::byte*>(sums), p.out_stride = kItemRows * sizeof(float);
+  return p;
+}
+size_t packed_bytes(const Linear& op, const Weight& weight) {
+  const TensorType type = weight.type;
+  const bool packs = type == TensorType::kF32 || type == TensorType::kF16 || (kPacksBf16 && type == TensorType::kBf16);
+  return packs ? products::product_packed_bytes(product_of(op, weight, 0, weight.rows, nullptr)) : 0;
+}
+// Bytes of x laid out; 0 if it is not. Items that run outside of a step have no workspace.
+size_t packed_bytes(const Linear& op, const Batch& batch) {
+  if (batch.n_tokens == 0 || op.out[0].n <= kMultipliedTokens) return 0;
+  const size_t bytes = packed_bytes(op, op.weight[0]);
+  for (const Weight& weight : op.weight)
+    if (packed_bytes(op, weight) != bytes) return 0;  // in words of another kind
+  return bytes <= kMaxSharedBytes ? bytes : 0;
+}
+
+size_t items_of(const Linear& op) {
   if (gated(op)) return items_of(op.weight[0]);
   size_t n = 0;
   for (const Weight& weight : op.weight) n += items_of(weight);
   return n;
 }
 
-// The panel, then the sums of one item (of two weights if gated) for every token.
-size_t scratch_bytes(const Linear& op, const Batch&) {
-  return kPanelBytes + op.out[0].n * kItemRows * sizeof(float) * (gated(op) ? 2 : 1);
-}
-
-void run(const Linear& op, const Batch&, Range range, std::byte* scratch) {
-  float* sums = reinterpret_cast<float*>(scratch + kPanelBytes);
+// `multiply`: sums of an item, given weight, row, n_rows and where they go.
+template <class Multiply>
+void run_items(const Linear& op, Range range, float* sums, Multiply&& multiply) {
   const size_t n_tokens = op.out[0].n;
   if (n_tokens == 0) return;
   size_t first = 0;  // item of the matrix at hand
@@ -121,10 +159,10 @@ void run(const Linear& op, const Batch&, Range range, std::byte* scratch) {
     for (size_t item = begin; item < end; item++) {
       const size_t row = (item - first) * kItemRows;
       const Target target{op.out[i], row, smaller(kItemRows, weight.rows - row)};
-      multiply({weight, row, target.n_rows, input_for(op, weight), sums, scratch});
+      multiply(weight, row, target.n_rows, sums);
       if (gated(op)) {
         float* up_sums = sums + n_tokens * kItemRows;
-        multiply({op.weight[1], row, target.n_rows, input_for(op, op.weight[1]), up_sums, scratch});
+        multiply(op.weight[1], row, target.n_rows, up_sums);
         finish_gated(op, target, sums, up_sums);
       } else {
         finish(op, i, target, sums);
@@ -132,6 +170,38 @@ void run(const Linear& op, const Batch&, Range range, std::byte* scratch) {
     }
     first += n;
   }
+}
+
+// Of a thread: sums of one item (of two weights if gated) for every token, then what products need.
+size_t sums_bytes(const Linear& op) { return op.out[0].n * kItemRows * sizeof(float) * (gated(op) ? 2 : 1); }
+
+}  // namespace
+
+size_t items(const Linear& op, const Batch& batch) {
+  return packed_bytes(op, batch) ? products::product_pack_items(product_of(op, op.weight[0], 0, 0, nullptr)) : items_of(op);
+}
+
+size_t scratch_bytes(const Linear& op, const Batch&) {
+  const Weight& weight = op.weight[0];
+  if (!packed_bytes(op, weight)) return sums_bytes(op) + kPanelBytes;
+  return sums_bytes(op) + larger(kPanelBytes, products::product_scratch_bytes(product_of(op, weight, 0, 0, nullptr)));
+}
+size_t shared_bytes(const Linear& op, const Batch& batch) { return packed_bytes(op, batch); }
+
+void run(const Linear& op, const Batch& batch, Range range, std::byte* scratch) {
+  std::byte* panel = scratch + sums_bytes(op);
+  if (packed_bytes(op, batch))
+    return products::product_pack(product_of(op, op.weight[0], 0, 0, nullptr), range.begin, range.end, batch.shared, panel);
+  run_items(op, range, reinterpret_cast<float*>(scratch), [&](const Weight& weight, size_t row, size_t n_rows, float* sums) {
+    multiply({weight, row, n_rows, input_for(op, weight), sums, panel});
+  });
+}
+
+size_t merge_items(const Linear& op, const Batch& batch) { return packed_bytes(op, batch) ? items_of(op) : 0; }
+void merge(const Linear& op, const Batch& batch, Range range, std::byte* scratch) {
+  run_items(op, range, reinterpret_cast<float*>(scratch), [&](const Weight& weight, size_t row, size_t n_rows, float* sums) {
+    products::product_run(product_of(op, weight, row, n_rows, sums), 0, 1, batch.shared, scratch + sums_bytes(op));
+  });
 }
 
 void multiply_rows(const Weight& weight, size_t row, size_t n_rows, const Rows& x, float* sums, std::byte* panel) {

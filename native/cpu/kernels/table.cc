@@ -27,7 +27,7 @@ constinit const KernelTable kernels = {
     .isa = INFERNODE_NAME_OF(INFERNODE_ISA),
     .embedding = {base::items, nullptr, base::run},
     .position_embedding = {base::items, nullptr, base::run},
-    .linear = {.items = items, .scratch_bytes = scratch_bytes, .run = run, .even = true},
+    .linear = {items, scratch_bytes, run, shared_bytes, merge_items, merge, true},
     .rms_norm = {base::items, base::scratch_bytes, base::run},
     .layer_norm = {base::items, base::scratch_bytes, base::run},
     .rope_table = {base::items, nullptr, base::run},
