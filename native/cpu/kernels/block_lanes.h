@@ -19,8 +19,12 @@ struct MinBlockLanes : BlockLanes {
   static constexpr int kOffset = 0;
   static constexpr bool kHasMin = true;
 
+  // Of one load, should both be wanted.
+  INFERNODE_INLINE static Floats scales(const RowGroup& rows, size_t offset) {
+    return halves_to_floats(load_word(rows, offset) & 0xffff);
+  }
   INFERNODE_INLINE static Floats mins(const RowGroup& rows, size_t offset) {
-    return load_halves(rows, offset + 2);
+    return halves_to_floats((load_word(rows, offset) >> 16) & 0xffff);
   }
 };
 
@@ -43,6 +47,9 @@ INFERNODE_INLINE Ints load_five_bits(const Block* blocks) {
 // Of exactly these types the weights are what their nibbles are, and a variant may turn them packed.
 template <class Type>
 constexpr bool kTurnsNibbles = false;
+// And of these their bytes, but for what `flip` adds.
+template <class Type>
+constexpr bool kTurnsBytes = false;
 
 // For types in super-blocks that are turned packed, see multiply_super_blocks.h.
 struct NeighbourSteps {

@@ -30,7 +30,7 @@ struct Q6_KLanes {
                                       Ints (&pairs)[8]) {
     Ints words[4];
     load_words(rows, offset + offsetof(Block, scales), words);
-    d = load_halves(rows, offset + offsetof(Block, d));
+    d = load_halves<true>(rows, offset + offsetof(Block, d));
 #pragma GCC unroll 16
     for (int j = 0; j < 16; j++) scales[j] = (words[j / 4] << (24 - j % 4 * 8)) >> 24;
     pairs_of<kOffset>(scales, pairs);

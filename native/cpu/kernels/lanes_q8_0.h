@@ -23,5 +23,8 @@ struct Q8_0Lanes : BlockLanes {
   }
 };
 
+template <>
+constexpr bool kTurnsBytes<Q8_0Lanes> = true;
+
 }  // namespace
 }  // namespace infernode::cpu::INFERNODE_ISA

@@ -27,14 +27,6 @@ constexpr size_t kCopyBytes = kCopiedValues / 32 * 34 * kLanes;
 constexpr size_t kPanelBytes = 65536 + kCopyBytes;
 static_assert(kPanelBytes - kCopyBytes >= kPanelValues / 256 * kSuperBlockBytes * kPanelRows);
 
-// To the optimizer, a pointer that it has never seen: what is read near it gets an address with a constant offset. It would
-// keep a register per offset otherwise.
-template <class T>
-INFERNODE_INLINE T* opaque(T* p) {
-  asm("" : "+r"(p));
-  return p;
-}
-
 // What is asked for while computing on something else: one run of memory after another.
 class Ahead {
  public:

@@ -51,14 +51,27 @@ template <class Type>
 template <class Type, bool kFullStep>
 INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, Ints (&w)[kLanes]) {
 #ifdef INFERNODE_TURNS_PACKED
-  if constexpr (kTurnsNibbles<Type> && kFullStep) {
+  if constexpr (kTurnsNibbles<Type> || kTurnsBytes<Type>) {
     using Block = typename Type::Block;
-    Ints words[8];  // of two blocks; values i and i + 16 of a block share a byte
-    load_turned(rows, b * sizeof(Block) + offsetof(Block, q), (b + 1) * sizeof(Block) + offsetof(Block, q), words);
+    constexpr size_t blocks = kFullStep ? kStep / 32 : 1;
+#pragma GCC unroll 2
+    for (size_t i = 0; i < blocks; i++) {
+      const size_t offset = (b + i) * sizeof(Block) + offsetof(Block, q);
+      Ints* block = w + i * 8;
+      if constexpr (kTurnsBytes<Type>) {
+        Ints words[8];
+        load_turned(rows, offset, words);
 #pragma GCC unroll 8
-    for (size_t j = 0; j < 8; j++) {
-      w[j / 4 * 8 + j % 4] = words[j] & 0x0f0f0f0f;
-      w[j / 4 * 8 + j % 4 + 4] = (words[j] >> 4) & 0x0f0f0f0f;
+        for (size_t j = 0; j < 8; j++) block[j] = words[j] ^ all_ints(Type::kFlip);
+      } else {
+        Ints words[4];  // values j and j + 16 share a byte
+        load_words(rows, offset, words);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < 4; j++) {
+          block[j] = words[j] & 0x0f0f0f0f;
+          block[j + 4] = (words[j] >> 4) & 0x0f0f0f0f;
+        }
+      }
     }
     return;
   }
@@ -71,7 +84,8 @@ INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, Ints (&w)[kLanes
 // ---- few tokens: turned weights are used for all of them while they are in registers
 
 template <class Type, bool kFullStep>
-INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32* const* x, size_t n_tokens, Ahead& ahead, float* sums) {
+INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32* const* x, size_t x_b, size_t n_tokens, Ahead& ahead,
+                               float* sums) {
   constexpr size_t blocks = kFullStep ? kStep / 32 : 1, block_bytes = sizeof(typename Type::Block);
   ahead.fetch<kLanes * blocks * block_bytes>();
   Ints w[kLanes];
@@ -82,20 +96,31 @@ INFERNODE_INLINE void few_step(const RowGroup& rows, size_t b, const A8_32* cons
     if constexpr (Type::kHasMin) mw[j] = Type::mins(rows, (b + j) * block_bytes);
   }
   for (size_t t = 0; t < n_tokens; t++, sums += kItemRows) {
-    const A8_32* block = opaque(x[t] + b);
+    const A8_32* block = opaque(x[t] + x_b);
     Floats acc = load_floats(sums);
 #pragma GCC unroll 2
     for (size_t j = 0; j < blocks; j++) {
       const int8_t* values[1] = {block[j].values};
       constexpr size_t chain = chain_of(Type::kStored);
-      Ints dots[1][1] = {{offset_dots<chain>(block[j].sum, Type::kOffset)}};
+      Ints dots[1][1] = {};
       add_dots<chain, 8>(TurnedWeights<chain>{w + j * 8}, values, 0, dots);
+      const Ints sum = Type::kOffset ? dots[0][0] + offset_dots<chain>(block[j].sum, Type::kOffset) : dots[0][0];
       const Floats da = all_floats(block[j].scale);
-      acc = multiply_add(to_floats(dots[0][0]), dw[j] * da, acc);
+      acc = multiply_add(to_floats(sum), dw[j] * da, acc);
       if constexpr (Type::kHasMin) acc = multiply_add(to_floats(all_ints(block[j].sum)), mw[j] * da, acc);
     }
     store_floats(sums, acc);
   }
+}
+
+// The addresses of sixteen rows are better made anew, those of eight kept.
+template <class Type, bool kFullStep>
+INFERNODE_INLINE void few_blocks_step(const RowGroup& rows, size_t b, const A8_32* const* x, size_t n_tokens, Ahead& ahead,
+                                      float* sums) {
+  if constexpr (kLanes > 8)
+    few_step<Type, kFullStep>(rows.from(b * sizeof(typename Type::Block)), 0, x, b, n_tokens, ahead, sums);
+  else
+    few_step<Type, kFullStep>(rows, b, x, b, n_tokens, ahead, sums);
 }
 
 template <class Type, bool kOneToken>
@@ -104,9 +129,9 @@ template <class Type, bool kOneToken>
   const A8_32* tokens[kOneToken ? 1 : kFewTokens];
   for (size_t t = 0; t < n_tokens; t++) tokens[t] = a8_32_row(x.data + t * x.stride) + first;
   size_t b = 0;
-  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) few_step<Type, true>(rows, b, tokens, n_tokens, ahead, sums);
+  for (; b + kStep / 32 <= n_blocks; b += kStep / 32) few_blocks_step<Type, true>(rows, b, tokens, n_tokens, ahead, sums);
   if constexpr (kStep > 32)
-    if (b < n_blocks) few_step<Type, false>(rows, b, tokens, n_tokens, ahead, sums);
+    if (b < n_blocks) few_blocks_step<Type, false>(rows, b, tokens, n_tokens, ahead, sums);
 }
 
 // ---- many tokens: a panel of turned weights, used for all of them
@@ -121,21 +146,24 @@ INFERNODE_INLINE BlockPanel block_panel(const Product& p, size_t weight_bytes) {
 }
 
 template <class Type, bool kFullStep>
-INFERNODE_INLINE void unpack_step(const RowGroup& rows, size_t g, size_t b, const BlockPanel& panel) {
+INFERNODE_INLINE void unpack_step(const RowGroup& group, size_t g, size_t b, const BlockPanel& panel) {
   constexpr size_t blocks = kFullStep ? kStep / 32 : 1, block_bytes = sizeof(typename Type::Block);
+  const RowGroup rows = group.from(b * block_bytes);
   Ints w[kLanes];
-  turn_step<Type, kFullStep>(rows, b, w);
+  turn_step<Type, kFullStep>(rows, 0, w);
 #pragma GCC unroll 16
   for (size_t j = 0; j < blocks * 8; j++) PanelWeights<chain_of(Type::kStored)>::store(w[j], panel.weights, b * 8 + j, g);
   for (size_t j = 0; j < blocks; j++) {
-    const size_t at = ((b + j) * kPanelGroups + g) * kLanes, offset = (b + j) * block_bytes;
-    store_floats(panel.scales + at, Type::scales(rows, offset));
+    const size_t at = ((b + j) * kPanelGroups + g) * kLanes, offset = j * block_bytes;
+    const Floats dw = Type::scales(rows, offset);
     if constexpr (Type::kHasMin) store_floats(panel.mins + at, Type::mins(rows, offset));
+    store_floats(panel.scales + at, dw);
   }
 }
 
 template <class Type>
-[[gnu::noinline]] void unpack_blocks(const RowGroup& rows, size_t g, size_t n_blocks, const BlockPanel& panel) {
+[[gnu::noinline]] void unpack_blocks(const RowGroup& rows, size_t g, size_t n_blocks, const BlockPanel& to) {
+  const BlockPanel panel = to;  // which no store to it can change
   size_t b = 0;
   for (; b + kStep / 32 <= n_blocks; b += kStep / 32) unpack_step<Type, true>(rows, g, b, panel);
   if constexpr (kStep > 32)
@@ -171,12 +199,17 @@ struct BlockTile {
         values[t] = blocks[t][b].values;
         __builtin_prefetch(values[t] + kTokens * x.stride, 0, 3);  // of the next tile
       }
-      Ints dots[kPanelGroups][kTokens];
-#pragma GCC unroll 16
-      for (size_t t = 0; t < kTokens; t++)
-        for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] = kHasMin ? Ints{} : offset_dots<kChain>(blocks[t][b].sum, offset);
       using Weights = PanelWeights<kChain>;
+      Ints dots[kPanelGroups][kTokens] = {};
       add_dots<kChain, 8>(Weights{panel.weights + b * 8 * kPanelGroups * Weights::kBytes}, values, 0, dots);
+      // Added last: sums that start with it would wait for its way from a general register.
+      if constexpr (!kHasMin) {
+#pragma GCC unroll 16
+        for (size_t t = 0; t < kTokens; t++) {
+          const Ints repair = offset_dots<kChain>(blocks[t][b].sum, offset);
+          for (size_t g = 0; g < kPanelGroups; g++) dots[g][t] += repair;
+        }
+      }
 #pragma GCC unroll 4
       for (size_t g = 0; g < kPanelGroups; g++) {
         const Floats dw = load_floats(panel.scales + (b * kPanelGroups + g) * kLanes);

@@ -11,7 +11,7 @@ constexpr size_t chain_of(int) { return 1; }
 
 template <size_t kChain>
 using Prepared = PanelBytes;
-// What the sums of stored weights start at: -offset times the activations' sum.
+// What is added to the sums of stored weights: -offset times the activations' sum.
 template <size_t kChain>
 INFERNODE_INLINE Ints offset_dots(const int32_t& sum, int32_t offset) {
   return all_ints(-offset * sum);

@@ -108,8 +108,9 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
 }
 
 // The f16 at `offset` of each row, put together in general registers: vector inserts would be shuffles, which are scarce.
+template <bool kFewRegisters = false>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  return _mm256_cvtph_ps(_mm_set_epi64x(four_halves(rows, 4, offset), four_halves(rows, 0, offset)));
+  return _mm256_cvtph_ps(_mm_set_epi64x(four_halves<kFewRegisters>(rows, 4, offset), four_halves<kFewRegisters>(rows, 0, offset)));
 }
 // The four bytes at `offset` of each row.
 INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {

@@ -39,7 +39,7 @@ INFERNODE_INLINE Ints add_pairs(Ints sum, Ints a, Ints b) {
   forget(sum);  // or all products would be computed first, and kept on the stack
   return sum;
 }
-// What the sums of stored weights start at: -offset times the activations' sum.
+// What is added to the sums of stored weights: -offset times the activations' sum.
 template <size_t kChain>
 INFERNODE_INLINE Ints offset_dots(const int32_t& sum, int32_t offset) {
   if constexpr (kChain == 1) return Ints{};  // full bytes have no offset

@@ -97,7 +97,8 @@ INFERNODE_INLINE void transpose(Ints (&rows)[kLanes]) {
   }
 }
 
-// Packed weights are turned before they are unpacked: half the shuffles.
+// Weights are turned as they are stored: packed ones before they are unpacked, and of bytes two rows are in a vector as soon as
+// they are loaded. Half the shuffles, or three quarters.
 #define INFERNODE_TURNS_PACKED
 // words[j], lane i: bytes 4j … 4j + 3 of row i's 32; pairs[i] holds those of rows i and i + 8.
 INFERNODE_INLINE void turn_words(const __m512i (&pairs)[8], Ints (&words)[8]) {
@@ -122,20 +123,6 @@ INFERNODE_INLINE void load_turned(const RowGroup& rows, size_t offset, Ints (&wo
   for (size_t i = 0; i < 8; i++) pairs[i] = __m512i(load_pieces<true>(rows.at(i) + offset, rows.at(i + 8) + offset));
   turn_words(pairs, words);
 }
-// 16 bytes at each of two offsets of each row.
-INFERNODE_INLINE void load_turned(const RowGroup& rows, size_t first, size_t second, Ints (&words)[8]) {
-  __m512i pairs[8];
-  const auto sixteen = [](const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
-#pragma GCC unroll 8
-  for (size_t i = 0; i < 8; i++) {
-    const __m512i row = _mm512_zextsi128_si512(sixteen(rows.at(i) + first));
-    const __m512i two = _mm512_mask_broadcast_i32x4(row, 0x00f0, sixteen(rows.at(i) + second));
-    const __m512i three = _mm512_mask_broadcast_i32x4(two, 0x0f00, sixteen(rows.at(i + 8) + first));
-    pairs[i] = _mm512_mask_broadcast_i32x4(three, 0xf000, sixteen(rows.at(i + 8) + second));
-  }
-  turn_words(pairs, words);
-}
-
 // four[i], quarter q: rows 4i … 4i + 3, each summed over its q-th 16 values.
 INFERNODE_INLINE void add_up(const Ints (&rows)[kLanes], __m512i (&four)[4]) {
   for (int i = 0; i < 4; i++) {
@@ -171,18 +158,17 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
 
 // The f16 at `offset` of each row. Put together in general registers, four at once: vector inserts would be shuffles again, and
 // stored one by one and loaded together they would wait for the stores.
+template <bool kFewRegisters = false>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  const __m128i low = _mm_set_epi64x(four_halves(rows, 4, offset), four_halves(rows, 0, offset));
-  const __m128i high = _mm_set_epi64x(four_halves(rows, 12, offset), four_halves(rows, 8, offset));
+  const __m128i low = _mm_set_epi64x(four_halves<kFewRegisters>(rows, 4, offset), four_halves<kFewRegisters>(rows, 0, offset));
+  const __m128i high = _mm_set_epi64x(four_halves<kFewRegisters>(rows, 12, offset), four_halves<kFewRegisters>(rows, 8, offset));
   return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
 }
 // The four bytes at `offset` of each row.
 INFERNODE_INLINE Ints load_word(const RowGroup& rows, size_t offset) {
-  const auto four = [&](size_t i) {
-    return _mm256_set_epi64x(two_words(rows, i + 6, offset), two_words(rows, i + 4, offset),
-                             two_words(rows, i + 2, offset), two_words(rows, i, offset));
-  };
-  return Ints(_mm512_inserti64x4(_mm512_castsi256_si512(four(0)), four(8), 1));
+  return Ints(_mm512_set_epi64(two_words(rows, 14, offset), two_words(rows, 12, offset), two_words(rows, 10, offset),
+                               two_words(rows, 8, offset), two_words(rows, 6, offset), two_words(rows, 4, offset),
+                               two_words(rows, 2, offset), two_words(rows, 0, offset)));
 }
 // The byte at `offset` of each row.
 INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
@@ -191,10 +177,11 @@ INFERNODE_INLINE Ints load_bytes(const RowGroup& rows, size_t offset) {
 // The 16 bytes at `offset` of each row, as four vectors of 4 bytes a row.
 INFERNODE_INLINE void load_words(const RowGroup& rows, size_t offset, Ints (&words)[4]) {
   __m512i r[4];
-  auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at(i) + offset)); };
+  const auto quarter = [&](size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows.at(i) + offset)); };
+#pragma GCC unroll 4
   for (size_t i = 0; i < 4; i++) {
-    const __m512i two = _mm512_inserti32x4(_mm512_castsi128_si512(quarter(i)), quarter(4 + i), 1);
-    r[i] = _mm512_inserti32x4(_mm512_inserti32x4(two, quarter(8 + i), 2), quarter(12 + i), 3);
+    const __m512i two = _mm512_mask_broadcast_i32x4(_mm512_zextsi128_si512(quarter(i)), 0x00f0, quarter(4 + i));
+    r[i] = _mm512_mask_broadcast_i32x4(_mm512_mask_broadcast_i32x4(two, 0x0f00, quarter(8 + i)), 0xf000, quarter(12 + i));
   }
   const __m512i t0 = _mm512_unpacklo_epi32(r[0], r[1]), t1 = _mm512_unpackhi_epi32(r[0], r[1]);
   const __m512i t2 = _mm512_unpacklo_epi32(r[2], r[3]), t3 = _mm512_unpackhi_epi32(r[2], r[3]);

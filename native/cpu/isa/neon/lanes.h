@@ -147,9 +147,10 @@ INFERNODE_INLINE void sums_of_32(const Ints (&rows)[kLanes], Ints (&out)[kStep /
 }
 
 // The f16 at `offset` of each row.
+template <bool kFewRegisters = false>
 INFERNODE_INLINE Floats load_halves(const RowGroup& rows, size_t offset) {
-  const uint64_t low = static_cast<uint64_t>(four_halves(rows, 0, offset));
-  const uint64_t high = static_cast<uint64_t>(four_halves(rows, 4, offset));
+  const uint64_t low = static_cast<uint64_t>(four_halves<kFewRegisters>(rows, 0, offset));
+  const uint64_t high = static_cast<uint64_t>(four_halves<kFewRegisters>(rows, 4, offset));
   return {vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(low))), vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(high)))};
 }
 // The four bytes at `offset` of four rows, of all rows.
