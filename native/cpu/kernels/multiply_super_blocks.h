@@ -135,10 +135,23 @@ template <class Type, bool kOneToken>
 
 // ---- many tokens
 
+// Sub-blocks of 32 values are weighted as a whole: half the products that those of 16 take.
+template <size_t kSubValues>
+constexpr size_t kPanelPairs = 256 / kSubValues > 8 ? 8 : 256 / kSubValues / 2;
+// The activations' sums over 32 values, of those over 16.
+INFERNODE_INLINE void add_neighbours(const int16_t (&sums)[16], int16_t (&out)[8]) {
+  typedef int32_t Words __attribute__((vector_size(32)));
+  typedef int16_t Halves __attribute__((vector_size(16)));
+  Words both;
+  __builtin_memcpy(&both, sums, sizeof both);
+  const Halves added = __builtin_convertvector((both >> 16) + (both << 16 >> 16), Halves);
+  __builtin_memcpy(out, &added, sizeof added);
+}
+
 struct SuperPanel {
   std::byte* weights;  // [super-block][64][kPanelGroups], as PanelWeights has them
   std::byte* scales;   // [super-block][sub-block][kPanelGroups][kLanes], packed
-  std::byte* pairs;    // [super-block][8][kPanelGroups][kLanes]
+  std::byte* pairs;    // [super-block][kPanelPairs][kPanelGroups][kLanes]
   float *d, *dmin;     // [super-block][kPanelGroups][kLanes]
 };
 
@@ -155,8 +168,12 @@ template <class Type>
 #pragma GCC unroll 16
     for (size_t j = 0; j < n_subs; j++)
       store_ints(panel.scales + ((b * n_subs + j) * kPanelGroups + g) * sizeof(Ints), packed_scale(scales[j]));
+    constexpr size_t n_pairs = kPanelPairs<Type::kSubValues>;
 #pragma GCC unroll 8
-    for (size_t j = 0; j < 8; j++) store_ints(panel.pairs + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints), pairs[j]);
+    for (size_t j = 0; j < n_pairs; j++) {
+      const Ints pair = n_pairs == 8 ? pairs[j] : (pairs[2 * j] & 0xffff) | (pairs[2 * j + 1] << 16);
+      store_ints(panel.pairs + ((b * n_pairs + j) * kPanelGroups + g) * sizeof(Ints), pair);
+    }
     Steps<Type> steps;
 #pragma GCC unroll 8
     for (size_t step = 0; step < n_steps; step++) {
@@ -182,6 +199,7 @@ struct SuperTile {
   template <size_t kTokens>
   [[gnu::noinline]] void run(size_t token) const {
     constexpr size_t n_subs = 256 / kSubValues, runs = kSubValues / 4, group_bytes = kPanelGroups * sizeof(Ints);
+    constexpr size_t n_pairs = kPanelPairs<kSubValues>;
     const A8_256* blocks[kTokens];
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) blocks[t] = a8_256_row(x.data + (token + t) * x.stride) + first_block;
@@ -190,6 +208,11 @@ struct SuperTile {
       const int8_t* values[kTokens];
 #pragma GCC unroll 16
       for (size_t t = 0; t < kTokens; t++) values[t] = blocks[t][b].values;
+      int16_t added[kTokens][8];
+      if constexpr (n_pairs < 8) {
+#pragma GCC unroll 16
+        for (size_t t = 0; t < kTokens; t++) add_neighbours(blocks[t][b].sums, added[t]);
+      }
       Ints s[kPanelGroups][kTokens] = {};
       for (size_t j = 0; j < n_subs; j++) {
         ahead.fetch_lines(lines);
@@ -206,12 +229,13 @@ struct SuperTile {
       Ints m[kPanelGroups][kTokens] = {};
       Ints(&paired)[kPanelGroups][kTokens] = kHasMin ? m : s;
 #pragma GCC unroll 8
-      for (size_t j = 0; j < 8; j++) {
+      for (size_t j = 0; j < n_pairs; j++) {
         Ints pair[kPanelGroups];
-        for (size_t g = 0; g < kPanelGroups; g++) pair[g] = load_ints(panel.pairs + ((b * 8 + j) * kPanelGroups + g) * sizeof(Ints));
+        for (size_t g = 0; g < kPanelGroups; g++)
+          pair[g] = load_ints(panel.pairs + ((b * n_pairs + j) * kPanelGroups + g) * sizeof(Ints));
 #pragma GCC unroll 16
         for (size_t t = 0; t < kTokens; t++) {
-          const Ints a = all_of(blocks[t][b].sums + j * 2);
+          const Ints a = all_of(n_pairs < 8 ? added[t] + j * 2 : blocks[t][b].sums + j * 2);
           for (size_t g = 0; g < kPanelGroups; g++) paired[g][t] = add_pairs(paired[g][t], pair[g], a);
         }
       }
