@@ -123,7 +123,7 @@ struct TurnedWeights {
 
 // What follows a panel of so many bytes of weights is fetched while its last tiles are computed, some lines per block: memory
 // would be idle in the meantime.
-constexpr size_t kFetchingTiles = 4;
+constexpr size_t kFetchingTiles = 8;
 INFERNODE_INLINE bool fetches(size_t token, size_t n_tokens, size_t tile_tokens) { return token + kFetchingTiles * tile_tokens >= n_tokens; }
 INFERNODE_INLINE size_t lines_per_block(size_t panel_bytes, size_t n_blocks, size_t n_tokens, size_t tile_tokens) {
   const size_t n_tiles = (n_tokens + tile_tokens - 1) / tile_tokens;

@@ -137,7 +137,7 @@ template <class Type, bool kOneToken>
 
 // Sub-blocks of 32 values are weighted as a whole: half the products that those of 16 take.
 template <size_t kSubValues>
-constexpr size_t kPanelPairs = 256 / kSubValues > 8 ? 8 : 256 / kSubValues / 2;
+constexpr size_t kWeightedPairs = 256 / kSubValues > 8 ? 8 : 256 / kSubValues / 2;
 // The activations' sums over 32 values, of those over 16.
 INFERNODE_INLINE void add_neighbours(const int16_t (&sums)[16], int16_t (&out)[8]) {
   typedef int32_t Words __attribute__((vector_size(32)));
@@ -151,7 +151,7 @@ INFERNODE_INLINE void add_neighbours(const int16_t (&sums)[16], int16_t (&out)[8
 struct SuperPanel {
   std::byte* weights;  // [super-block][64][kPanelGroups], as PanelWeights has them
   std::byte* scales;   // [super-block][sub-block][kPanelGroups][kLanes], packed
-  std::byte* pairs;    // [super-block][kPanelPairs][kPanelGroups][kLanes]
+  std::byte* pairs;    // [super-block][kWeightedPairs][kPanelGroups][kLanes]
   float *d, *dmin;     // [super-block][kPanelGroups][kLanes]
 };
 
@@ -168,7 +168,7 @@ template <class Type>
 #pragma GCC unroll 16
     for (size_t j = 0; j < n_subs; j++)
       store_ints(panel.scales + ((b * n_subs + j) * kPanelGroups + g) * sizeof(Ints), packed_scale(scales[j]));
-    constexpr size_t n_pairs = kPanelPairs<Type::kSubValues>;
+    constexpr size_t n_pairs = kWeightedPairs<Type::kSubValues>;
 #pragma GCC unroll 8
     for (size_t j = 0; j < n_pairs; j++) {
       const Ints pair = n_pairs == 8 ? pairs[j] : (pairs[2 * j] & 0xffff) | (pairs[2 * j + 1] << 16);
@@ -199,7 +199,7 @@ struct SuperTile {
   template <size_t kTokens>
   [[gnu::noinline]] void run(size_t token) const {
     constexpr size_t n_subs = 256 / kSubValues, runs = kSubValues / 4, group_bytes = kPanelGroups * sizeof(Ints);
-    constexpr size_t n_pairs = kPanelPairs<kSubValues>;
+    constexpr size_t n_pairs = kWeightedPairs<kSubValues>;
     const A8_256* blocks[kTokens];
 #pragma GCC unroll 16
     for (size_t t = 0; t < kTokens; t++) blocks[t] = a8_256_row(x.data + (token + t) * x.stride) + first_block;
