@@ -62,7 +62,9 @@ INFERNODE_INLINE long long four_halves(const RowGroup& rows, size_t lane, size_t
   const auto half = [&](size_t i) __attribute__((always_inline)) { return load_piece<uint16_t>(rows.at(lane + i) + offset); };
   uint64_t four;
   if constexpr (kFewRegisters) {
-    four = ((half(3) << 16 | half(2)) << 16 | half(1)) << 16 | half(0);
+    four = half(3);
+#pragma GCC unroll 3
+    for (size_t i = 3; i > 0; i--) four = four << 16 | half(i - 1);
   } else {
     four = (half(0) | half(1) << 16) | (half(2) | half(3) << 16) << 32;
   }
