@@ -132,7 +132,8 @@ double run_sections(const Options& o, const Weights& w, Input& x, size_t n, Matr
   std::vector<Section> sections(w.copies);
   std::vector<Bytes> scratch;
   const Linear shape = {x.rows(n), {}, {{w.one}, 1}, {}, {{to}, 1}, ops::Epilogue::kNone};
-  const size_t items = o.kernels->linear.items(shape, {}), grain = (items + o.pieces - 1) / o.pieces, pieces = (items + grain - 1) / grain;
+  const size_t items = o.kernels->linear.items(shape, {}), grain = (items + o.pieces - 1) / o.pieces;
+  const size_t pieces = (items + grain - 1) / grain;
   for (size_t i = 0; i < o.threads; i++) scratch.emplace_back(o.kernels->linear.scratch_bytes(shape, {}));
   return time_of(o.threads, [&](size_t thread) {
     for (size_t s = 0; s < w.copies; s++) {
@@ -223,7 +224,8 @@ int main(int argc, char** argv) {
   for (size_t round = 0; round < o.rounds; round++)
     for (Case& c : cases) {
       Matrix out(kBatches[std::size(kBatches) - 1], c.weights.all.rows);
-      const size_t turns = std::max<size_t>(1, (size_t{32} << 20) / c.weights.bytes.size());  // what a cache holds, more than once
+      // What a cache holds is multiplied more than once.
+      const size_t turns = std::max<size_t>(1, (size_t{32} << 20) / c.weights.bytes.size());
       const double work = 2.0 * static_cast<double>(o.rows * o.cols);
       const double bytes = static_cast<double>(c.weights.bytes.size() * turns);
       peak.push_back(2.0 * static_cast<double>(probe * o.threads) /

@@ -14,8 +14,8 @@ constexpr size_t kStreamedTokens = kFloatTokens < 12 ? 2 : 4;
 
 // ---- few tokens: rows are read as they lie in the file, kLanes at once, and turned in registers by words of 32 bits
 
-// The kinds of words: how many values one has, the first one lowest, how many bytes an activation, and what adds the products of the
-// first n values.
+// The kinds of words: how many values one has, the first one lowest, how many bytes an activation, and what adds the products
+// of the first n values.
 struct F32Words {
   static constexpr size_t kValues = 1, kActivationBytes = 4;
   INFERNODE_INLINE static Floats add(Ints word, const std::byte* x, size_t, Floats acc) {
@@ -58,22 +58,25 @@ INFERNODE_INLINE void add_words(const RowGroup& rows, size_t k, size_t n, size_t
   transpose(words);
 #pragma GCC unroll 16
   for (size_t i = 0; i < kLanes; i++) {
-    if (i * Words::kValues >= n) break;
+    const size_t value = i * Words::kValues;
+    if (value >= n) break;
 #pragma GCC unroll 8
     for (size_t t = 0; t < kTokens; t++)
-      acc[t] = Words::add(words[i], x + t * stride + i * Words::kValues * Words::kActivationBytes, n - i * Words::kValues, acc[t]);
+      acc[t] = Words::add(words[i], x + t * stride + value * Words::kActivationBytes, n - value, acc[t]);
   }
 }
 // A step that is not a whole one.
 template <class Words, size_t kTokens>
-[[gnu::noinline]] void add_part(const RowGroup& rows, size_t k, size_t n, size_t left, const std::byte* x, size_t stride, float* sums) {
+[[gnu::noinline]] void add_part(const RowGroup& rows, size_t k, size_t n, size_t left, const std::byte* x, size_t stride,
+                                float* sums) {
   Floats acc[kTokens];
   for (size_t t = 0; t < kTokens; t++) acc[t] = load_floats(sums + t * kItemRows);
   add_words<Words>(rows, k, n, left, x, stride, acc);
   for (size_t t = 0; t < kTokens; t++) store_floats(sums + t * kItemRows, acc[t]);
 }
-// Values before the first one at a multiple of a vector's size, if that is the same in all rows: a vector that crosses a line of the
-// cache is loaded from two, and where rows are a multiple of 4 KB apart, all their lines have one set and do not stay until the next.
+// Values before the first one at a multiple of a vector's size, if that is the same in all rows: a vector that crosses a line
+// of the cache is loaded from two, and where rows are a multiple of 4 KB apart, all their lines have one set and do not stay
+// until the next vector.
 template <class Words>
 INFERNODE_INLINE size_t values_before_line(const RowGroup& rows, size_t k) {
   constexpr size_t value_bytes = 4 / Words::kValues;
@@ -85,9 +88,9 @@ INFERNODE_INLINE size_t values_before_line(const RowGroup& rows, size_t k) {
 template <class Words>
 struct StreamedRows {
   RowGroup groups[kPanelGroups];
-  size_t first, n;       // values
-  const std::byte* x;    // activations from value `first` on
-  size_t stride;         // bytes between those of two tokens
+  size_t first, n;     // values
+  const std::byte* x;  // activations from value `first` on
+  size_t stride;       // bytes between those of two tokens
   Ahead ahead;
   float* sums;
 

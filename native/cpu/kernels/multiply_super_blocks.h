@@ -60,8 +60,8 @@ INFERNODE_INLINE void turn_step(const RowGroup& rows, size_t b, size_t step, Int
   for (size_t i = 0; i < kLanes; i++) w[i] = Type::weights(*block_of<Type>(rows.at(i), b), step);
   transpose(w);
 }
-// Turns the steps of a super-block one after another. A type that is turned packed has a PackedSteps of its own, whose halves of a
-// step need not be neighbours.
+// Turns the steps of a super-block one after another. A type that is turned packed has a PackedSteps of its own, whose halves
+// of a step need not be neighbours.
 template <class Type>
 struct Steps {
   // Of the first word of that half of a step.
