@@ -42,7 +42,7 @@ inline bool is_integer(TensorType type) {
   return type == TensorType::kI32 || type == TensorType::kI8 || type == TensorType::kU8 || type == TensorType::kBool;
 }
 
-// A contiguous view of new, zeroed storage.
+// A contiguous view of storage of its own.
 Result<View> make_view(TensorType type, const size_t* shape, size_t rank, Storage::Contents contents = Storage::Contents::kAny);
 // Whether every value lies within the storage, and blocks are whole.
 bool within_storage(const View& view);

@@ -111,11 +111,11 @@ INFERNODE_INLINE float* part_of(const Shape& shape, const Batch& batch, const Sh
 // ---- from run-time types and counts to a tile
 
 using Attend = void (*)(TensorType, const std::byte*, const std::byte*, size_t, const float*, const Visible*, Softmax&, float*,
-                        size_t, Ahead&, float);
+                        size_t, PageAhead&, float);
 
 template <size_t R>
 void attend(TensorType type, const std::byte* keys, const std::byte* values, size_t head_dim, const float* q,
-            const Visible* visible, Softmax& rows, float* out, size_t out_stride, Ahead& ahead, float softcap) {
+            const Visible* visible, Softmax& rows, float* out, size_t out_stride, PageAhead& ahead, float softcap) {
   const auto attend_to = [&](const auto& page) { attend_page<R>(page, q, visible, rows, out, out_stride, ahead, softcap); };
   switch (type) {
     case TensorType::kF32: return attend_to(Page<float>(keys, values, head_dim));
@@ -260,7 +260,7 @@ struct Item {
     const TensorType type = batch.cache.type;
     const size_t part_bytes = kv_part_bytes(type, shape.head_dim);
     const std::byte *keys = part_of_page(page), *values = keys + part_bytes;
-    Ahead ahead = {nullptr, nullptr};
+    PageAhead ahead = {nullptr, nullptr};
     if (page < last_page) ahead = {part_of_page(page + 1), part_of_page(page + 1) + 2 * part_bytes};
     const size_t begin = page * kPagePositions, end = begin + kPagePositions;
     for (size_t t = 0; t < Tile::count(n_rows()); t++) {

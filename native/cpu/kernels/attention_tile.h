@@ -78,7 +78,7 @@ INFERNODE_INLINE VisibleToTile together(const Visible* rows) {
 
 // What will be read next, to be fetched while something else is computed: a few lines at a time, because a page at once fills
 // the queues of the memory system and stalls.
-struct Ahead {
+struct PageAhead {
   const std::byte *next, *end;
   template <size_t lines>
   INFERNODE_INLINE void fetch() {
@@ -122,7 +122,7 @@ constexpr size_t query_words(TensorType type, size_t head_dim) {
 
 template <size_t R, class Element>
 INFERNODE_INLINE void page_scores(const Page<Element>& page, const Queries<Page<Element>>& q, VisibleToTile seen,
-                                  float (*scores)[kPagePositions], Ahead& ahead) {
+                                  float (*scores)[kPagePositions], PageAhead& ahead) {
   constexpr size_t lanes = F32::lanes, vectors = kTileVectors<R>, step = vectors * lanes;
   for (size_t j = seen.begin / step * step; j < seen.end; j += step) {
     F32 sum[R][vectors];
@@ -156,7 +156,7 @@ INFERNODE_INLINE void page_scores(const Page<Element>& page, const Queries<Page<
 
 template <size_t R>
 INFERNODE_INLINE void page_scores(const Page<int8_t>& page, const Queries<Page<int8_t>>& q, VisibleToTile seen,
-                                  float (*scores)[kPagePositions], Ahead& ahead) {
+                                  float (*scores)[kPagePositions], PageAhead& ahead) {
   constexpr size_t lanes = F32::lanes, vectors = kTileVectors<R>, step = vectors * lanes;
   const size_t quads = (page.head_dim + 3) / 4;
   for (size_t j = seen.begin / step * step; j < seen.end; j += step) {
@@ -219,7 +219,7 @@ INFERNODE_INLINE void scale_weights(const F16* scales, const float (*weights)[kP
 template <size_t R, size_t vectors, class Element>
 INFERNODE_INLINE void page_values(const Page<Element>& page, size_t e, const float (*weights)[kPagePositions],
                                   const Visible* visible, VisibleToTile seen, const float* old, float* out, size_t out_stride,
-                                  Ahead& ahead) {
+                                  PageAhead& ahead) {
   constexpr size_t lanes = F32::lanes;
   constexpr bool scaled = kIsBytes<Page<Element>>;
   const size_t rest = page.head_dim - e;
@@ -262,7 +262,7 @@ INFERNODE_INLINE void page_values(const Page<Element>& page, size_t e, const flo
 // out_stride floats, a multiple of the lanes and at least E.
 template <size_t R, class Element>
 void attend_page(const Page<Element>& page, const float* q, const Visible* visible, Softmax& rows, float* out,
-                 size_t out_stride, Ahead& ahead, float softcap) {
+                 size_t out_stride, PageAhead& ahead, float softcap) {
   constexpr size_t lanes = F32::lanes, vectors = kTileVectors<R>, step = vectors * lanes;
   constexpr bool scaled = kIsBytes<Page<Element>>;
   alignas(64) float weights[R][kPagePositions], old[kRowSlots];
