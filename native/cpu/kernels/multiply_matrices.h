@@ -67,6 +67,7 @@ struct ByteFinish {
   bool scaled;
   const std::byte* sums_of_a;  // of the tile's rows
 
+  ByteFinish() = default;
   // Rows of b from `row` on; the last one stands for absent ones.
   ByteFinish(const MatrixProduct& p, size_t row, const Ints (&sums_of_b)[kPanelGroups]) : scaled(p.scale_b.data) {
     const uint32_t zero_a = static_cast<uint32_t>(p.zero_a + offset_of(p.a_type, true));
@@ -89,19 +90,34 @@ struct ByteFinish {
     return scaled ? as_ints(to_floats(exact) * scale[g]) : exact;
   }
 };
-INFERNODE_INLINE Ints finished(Ints sums, const ByteFinish* finish, size_t t, size_t g) { return finish ? (*finish)(sums, t, g) : sums; }
-INFERNODE_INLINE Floats finished(Floats sums, const ByteFinish*, size_t, size_t) { return sums; }
+// Sums of floats are the outputs.
+struct FloatFinish {
+  const std::byte* sums_of_a;
+
+  FloatFinish() = default;
+  FloatFinish(const MatrixProduct&, size_t, const Ints (&)[kPanelGroups]) {}
+  INFERNODE_INLINE Floats operator()(Floats sums, size_t, size_t) const { return sums; }
+};
+template <class Sum>
+struct FinishOf {
+  using Type = FloatFinish;
+};
+template <>
+struct FinishOf<Ints> {
+  using Type = ByteFinish;
+};
 
 template <class Words>
 struct WordTile {
+  using Finish = typename FinishOf<typename Words::Sum>::Type;
   const std::byte* panel;  // [word][kPanelRows]
   const std::byte* a;      // [word][kTileRows]
   size_t n;
   const float* from;  // sums [row of a][kPanelRows]; nullptr: zeros
   std::byte* to;      // [row of a], to_stride bytes apart
   size_t to_stride;
-  bool to_result;            // it is far away: asked for before it is written
-  const ByteFinish* finish;  // nullptr: `to` gets sums
+  bool to_result;        // it is far away: asked for before it is written
+  const Finish* finish;  // nullptr: `to` gets sums
   Fetched fetched;
 
   template <size_t kRows>
@@ -141,7 +157,8 @@ struct WordTile {
 #pragma GCC unroll 16
     for (size_t t = 0; t < kRows; t++)
 #pragma GCC unroll 4
-      for (size_t g = 0; g < kPanelGroups; g++) store_sums(to + t * to_stride + g * sizeof(Sum), finished(acc[g][t], finish, t, g));
+      for (size_t g = 0; g < kPanelGroups; g++)
+        store_sums(to + t * to_stride + g * sizeof(Sum), finish ? (*finish)(acc[g][t], t, g) : acc[g][t]);
   }
 };
 
@@ -213,7 +230,8 @@ void multiply_panel(const MatrixProduct& p, size_t row, const std::byte* packed,
           sums_of_b[g] = Int8Words::add(sums_of_b[g], load_ints(scratch.panel + (i * kPanelGroups + g) * sizeof(Ints)), ones());
     const bool last = b + 1 == layout.n_blocks, into_out = last && n_rows == kPanelRows;
     const size_t next_row = last ? row + kPanelRows : row, next = last ? 0 : (b + 1) * layout.block * Words::kValues;
-    ByteFinish finish(p, row, sums_of_b);
+    typename WordTile<Words>::Finish finish;
+    if (last) finish = {p, row, sums_of_b};
     for (size_t t = 0; t < layout.n_tiles; t++) {
       float* sums = scratch.sums + t * kTileRows * kPanelRows;
       finish.sums_of_a = packed + layout.row_sums() + t * sizeof(Ints);
@@ -224,7 +242,7 @@ void multiply_panel(const MatrixProduct& p, size_t row, const std::byte* packed,
                                  into_out ? out + t * kTileRows * p.out_stride : reinterpret_cast<std::byte*>(sums),
                                  into_out ? p.out_stride : kPanelRows * sizeof(float),
                                  into_out,
-                                 bytes(p) && last ? &finish : nullptr,
+                                 last ? &finish : nullptr,
                                  fetched_by<Words>(p, layout, next_row, next, t)};
       const size_t rows = p.m - t * kTileRows;
       run_tile<kTileRows>(tile, rows < kTileRows ? rows : kTileRows, 0);
