@@ -62,6 +62,7 @@ struct Fetched {
 // the offsets of stored bytes.
 struct ByteFinish {
   typedef uint32_t Unsigned __attribute__((vector_size(sizeof(Ints))));
+  INFERNODE_INLINE static Unsigned wrapping(Ints x) { return __builtin_bit_cast(Unsigned, x); }
   Unsigned zero_b[kPanelGroups], for_all[kPanelGroups];
   Floats scale[kPanelGroups];
   bool scaled;
@@ -82,11 +83,12 @@ struct ByteFinish {
       }
       __builtin_memcpy(&zero_b[g], zeros, sizeof zeros);
       scale[g] = load_floats(scales);
-      for_all[g] = (zero_b[g] * static_cast<uint32_t>(p.k) - Unsigned(sums_of_b[g])) * zero_a;
+      for_all[g] = (zero_b[g] * static_cast<uint32_t>(p.k) - wrapping(sums_of_b[g])) * zero_a;
     }
   }
   INFERNODE_INLINE Ints operator()(Ints sums, size_t t, size_t g) const {
-    const Ints exact = Ints(Unsigned(sums) + for_all[g] - zero_b[g] * Unsigned(all_of(sums_of_a + t * 4)));
+    const Unsigned sum = wrapping(sums) + for_all[g] - zero_b[g] * wrapping(all_of(sums_of_a + t * 4));
+    const Ints exact = __builtin_bit_cast(Ints, sum);
     return scaled ? as_ints(to_floats(exact) * scale[g]) : exact;
   }
 };
