@@ -51,6 +51,9 @@ export interface KernelRow {
   readonly shareOfLimit: number
 }
 
+/** Seconds. */
+const patience = 10
+
 type Measured = Omit<KernelRow, 'limit' | 'shareOfLimit'>
 
 const help = `
@@ -60,6 +63,8 @@ last one's end; medians over calls are printed, JSON has the 10th and 90th perce
 reading of memory, and multiply-adds in registers, in int8, bf16 or (other floats, attention) f32. An op is compared with the one
 that it meets first: a product with few tokens reads, one with many computes. What works in caches may be faster than memory.
 
+A variant that takes longer than ${patience} s for the repetitions of a prompt does fewer. Interrupted, it prints what it has measured.
+
 Matrices whose rows are no whole number of a type's blocks get the type that \`infernode quantize\` gives them.
 
 Shapes: ${Object.keys(benchShapes).join(', ')}.
@@ -68,7 +73,7 @@ Examples:
   $ infernode bench kernels
   $ infernode bench kernels --svg roofline.svg --type q8_0,q4_k --isa avx512_vnni,avx2
   $ infernode bench kernels --shape gemma-3-270m --tokens 1,8,64,512 --json
-  $ infernode bench kernels --all --json > kernels.json    every shape, type and variant: takes long`
+  $ infernode bench kernels --all --json > kernels.json    every shape, type and variant: takes an hour or two`
 
 export function addBenchKernels(bench: Command): void {
   bench
@@ -130,6 +135,9 @@ async function benchKernels(flags: Flags): Promise<void> {
           measured.push(...rowsOf(calls, { model: shape, isa }))
         }
       }
+  } catch (error) {
+    if (!interruption.signal.aborted || measured.length === 0) throw error
+    remark('interrupted: this is what was measured until then')
   } finally {
     progress('')
     await rm(folder, { recursive: true, force: true })
@@ -174,7 +182,8 @@ async function callsOf(path: string, isa: string, threads: number, tokens: reado
       // What comes before single tokens is computed once: it lies in the cache of prefixes after that.
       const work = n === 1 ? () => run(flags.positions, steps, 0) : () => run(n, 1, turn++)
       await (n === 1 ? run(flags.positions, 2, 0) : work()) // pages come into memory
-      for (let i = 0; i < (n === 1 ? 1 : flags.repeat); i++) {
+      const end = performance.now() + 1000 * patience
+      for (let i = 0; i < (n === 1 ? 1 : flags.repeat) && (i === 0 || performance.now() < end); i++) {
         const profile: Profile = await model.profile(work)
         calls.push(...profile.calls().filter(({ rows, body }) => rows === n && (body || n === 1)))
       }
