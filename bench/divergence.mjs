@@ -1,8 +1,9 @@
 /**
  * How far quantized weights move the next token's distribution: the Kullback-Leibler divergence of a file's logits from those of the
- * f32 file, computed here and by llama.cpp, on the same files and ids. `npm run bench:divergence -- [--types q8_0,q4_k]
- * [--texts 4] [--tokens 250] [--model path] [--json]`; without --model the fairy-tale model in ../shared/models, in every type that can be
- * written, and where it is there Gemma 3 270M as it was published (a mixture of types) against itself in f32.
+ * f32 file, computed here and by llama.cpp, on the same files and ids; and how far a KV cache of q8_0 moves that of the f32 file.
+ * `npm run bench:divergence -- [--types q8_0,q4_k] [--texts 4] [--tokens 250] [--model path] [--json]`; without --model the fairy-tale
+ * model in ../shared/models, in every type that can be written, and where it is there Gemma 3 270M as it was published (a mixture of
+ * types) against itself in f32.
  *
  * Every side is compared with f32 logits of its own, so that differences of arithmetic in f32 count for nobody; `between` is the
  * divergence of one side's f32 logits from the other's. Fewer texts for Gemma, whose 262,144 logits llama.cpp's binding hands over one
@@ -61,7 +62,9 @@ async function inF32(input, nTexts) {
   const path = join(folder, 'reference.gguf')
   await quantize(input, path, { type: 'f32', overwrite: true, allowRequantize: true })
   const texts = await textsOf(path, nTexts)
-  return { texts, ours: await ourLogits(path, texts), theirs: await theirLogits(path, texts) }
+  const reference = { texts, ours: await ourLogits(path, texts), theirs: await theirLogits(path, texts) }
+  await compareFiles(`${input.split('/').slice(-2).join('/')}, f32 with a cache of q8_0`, path, reference, 'q8_0')
+  return reference
 }
 
 async function compare(input, reference, types) {
@@ -72,9 +75,9 @@ async function compare(input, reference, types) {
   }
 }
 
-async function compareFiles(name, path, { texts, ...reference }) {
-  const ours = divergences(reference.ours, await ourLogits(path, texts))
-  const theirs = divergences(reference.theirs, await theirLogits(path, texts))
+async function compareFiles(name, path, { texts, ...reference }, kvType = 'f16') {
+  const ours = divergences(reference.ours, await ourLogits(path, texts, kvType))
+  const theirs = divergences(reference.theirs, await theirLogits(path, texts, kvType))
   const differences = ours.map((value, i) => value - theirs[i])
   rows.push({
     file: name,
@@ -107,9 +110,9 @@ async function textsOf(path, count) {
   return texts
 }
 
-async function ourLogits(path, texts) {
+async function ourLogits(path, texts, kvType = 'f16') {
   const plan = await compilePlan(await openCheckpoint(path))
-  const options = { threads: 2, isa: process.env.INFERNODE_ISA ?? '', kvType: 'f16', cacheTokens: 1024, batchTokens: 512, maxQueue: 1, mmap: true }
+  const options = { threads: 2, isa: process.env.INFERNODE_ISA ?? '', kvType, cacheTokens: 1024, batchTokens: 512, maxQueue: 1, mmap: true }
   const engine = await native().createEngine(JSON.stringify(plan), null, options)
   const found = []
   for (const ids of texts) {
@@ -122,9 +125,10 @@ async function ourLogits(path, texts) {
   return found
 }
 
-async function theirLogits(path, texts) {
+async function theirLogits(path, texts, kvType = 'f16') {
   const model = await llama.loadModel({ modelPath: path, gpuLayers: 0 })
-  const context = await model.createContext({ contextSize: 512, batchSize: 512, threads: 2, flashAttention: false })
+  const q8_0 = { experimentalKvCacheKeyType: 'Q8_0', experimentalKvCacheValueType: 'Q8_0', flashAttention: true } // which it needs for that
+  const context = await model.createContext({ contextSize: 512, batchSize: 512, threads: 2, flashAttention: false, ...(kvType === 'q8_0' && q8_0) })
   const sequence = context.getSequence()
   const found = []
   for (const ids of texts) {

@@ -3,9 +3,9 @@
 // A page holds kPagePositions (64) positions. Per layer slot it holds, for each KV head in turn, a K part and then a V part:
 //   K  [head_dim, 64]   positions are the fast axis: 64 scores are computed side by side, head_dim ascending
 //   V  [64, head_dim]   outputs are computed side by side, positions ascending
-// in the cache's element type. q8_0 stores bytes, four of head_dim together in K ([head_dim / 4, 64, 4], the last four filled up
-// with anything, each with the variant's kKeyOffset added), followed by f16 scales of one position's blocks of 32 along head_dim
-// (the last block may be shorter): [blocks, 64] in both parts.
+// in the cache's element type. q8_0 stores heads as kernels/rotation.h turns them, in bytes, four of head_dim together in K
+// ([head_dim / 4, 64, 4], the last four filled up with anything, each with the variant's kKeyOffset added), followed by f16 scales
+// of one position's blocks of 32 along head_dim (the last block may be shorter): [blocks, 64] in both parts.
 // Every part is a multiple of 64 bytes, so parts of a 64-byte aligned page are aligned too.
 // Included by files that are compiled once per ISA: only static functions, so that no symbol of one variant serves another.
 #pragma once

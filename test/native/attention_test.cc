@@ -28,8 +28,26 @@ double rounded(double x, int bits, int lowest) {
 }
 double rounded_f16(double x) { return rounded(x, 11, -24); }
 
+// A head as a q8_0 cache keeps it, before it is quantized: 16, or else 4, values multiplied by a Hadamard matrix.
+template <class Float>
+std::vector<Float> rotated(const Float* x, size_t n) {
+  const size_t size = n % 16 == 0 ? 16 : n % 4 == 0 ? 4 : 1;
+  std::vector<Float> out(x, x + n);
+  for (size_t h = 1; h < size; h *= 2)
+    for (size_t i = 0; i < n; i++) {
+      if (i & h) continue;
+      const Float a = out[i], b = out[i + h];
+      out[i] = a + b;
+      out[i + h] = a - b;
+    }
+  for (Float& value : out) value /= std::sqrt(static_cast<Float>(size));
+  return out;
+}
+
 // What the cache keeps of a row of one head.
-std::vector<double> kept(TensorType type, const float* x, size_t n) {
+std::vector<double> kept(TensorType type, const float* row, size_t n) {
+  const std::vector<float> turned = type == TensorType::kQ8_0 ? rotated(row, n) : std::vector<float>(row, row + n);
+  const float* x = turned.data();
   std::vector<double> out(n);
   for (size_t i = 0; i < n; i++)
     out[i] = type == TensorType::kF32 ? x[i] : type == TensorType::kF16 ? rounded_f16(x[i]) : rounded(x[i], 8, -133);
@@ -47,17 +65,19 @@ std::vector<double> kept(TensorType type, const float* x, size_t n) {
 
 // What attention multiplies keys with, in f32: a row of one head's queries, scaled. Against q8_0 keys it is quantized as they
 // are, but with f32 scales.
-std::vector<double> as_multiplied(TensorType type, const float* x, size_t n, float scale) {
+std::vector<double> as_multiplied(TensorType type, const float* row, size_t n, float scale) {
   const float log2_e = 1.44269504f;
+  std::vector<float> x(n);
+  for (size_t i = 0; i < n; i++) x[i] = row[i] * (scale * log2_e);
+  if (type == TensorType::kQ8_0) x = rotated(x.data(), n);
   std::vector<double> out(n);
   for (size_t begin = 0; begin < n; begin += 32) {
     const size_t end = std::min(n, begin + 32);
     float largest = 0;
-    for (size_t i = begin; i < end; i++) largest = std::max(largest, std::abs(x[i] * (scale * log2_e)));
+    for (size_t i = begin; i < end; i++) largest = std::max(largest, std::abs(x[i]));
     const float unit = largest / 127, inverse = 1 / unit;
     for (size_t i = begin; i < end; i++) {
-      const float scaled = x[i] * (scale * log2_e);
-      out[i] = type == TensorType::kQ8_0 ? std::nearbyint(scaled * inverse) * unit : scaled;
+      out[i] = type == TensorType::kQ8_0 ? std::nearbyint(x[i] * inverse) * unit : x[i];
       out[i] *= std::log(2.0);
     }
   }
@@ -202,6 +222,7 @@ double error_of(const Config& c, Tokens& tokens, Matrix& out, const std::vector<
       }
       for (size_t p = first; p <= position; p++)
         for (size_t e = 0; e < E; e++) expected[e] += weights[p - first] / sum * values[p][e];
+      if (c.type == TensorType::kQ8_0) expected = rotated(expected.data(), E);
       for (size_t e = 0; e < E; e++) worst = std::max(worst, std::abs(out.f32(position)[head * E + e] - expected[e]));
     }
   }
@@ -236,6 +257,7 @@ TEST_CASE("attention matches float64 for every KV type, head size and group") {
                                                {1, 8, 100},
                                                {1, 4, 128},
                                                {1, 4, 256},
+                                               {1, 2, 320},
                                                {1, 71, 8}})
         for (size_t n : {1, 67, 131}) {
           const Config c = {type, kv_heads, group, head_dim};

@@ -7,6 +7,7 @@
 #include "cpu/kernels/attention_tile.h"
 #include "cpu/kernels/kernels_of_isa.h"
 #include "cpu/kernels/quantize.h"
+#include "cpu/kernels/rotation.h"
 #include "cpu/kv_layout.h"
 
 namespace infernode::cpu::INFERNODE_ISA {
@@ -234,6 +235,7 @@ struct Item {
       const size_t first = block * 32, end = r < tile.n ? smaller(first + 32, shape.head_dim) : first;
       for (size_t e = first; e < end; e += F32::lanes)
         store(x + e - first, load(query_values(tile.begin + r) + e, end - e) * scale);
+      rotate_32(x, end - first, shape.head_dim, x);
       const float of_block = block_scale(x, 32), inverse = inverse_scale(of_block);
       int8_t bytes[32];
       I32 total = I32::zero();
@@ -353,6 +355,8 @@ struct Item {
   void finish(size_t row, float sum, const float* total_out) const {
     float* out = f32_row(op.out, sequence.first_row + query(row)) + head(row) * shape.head_dim;
     for (size_t e = 0, n = shape.head_dim; e < n; e += F32::lanes) store(out + e, load(total_out + e) / F32::all(sum), n - e);
+    if (batch.cache.type == TensorType::kQ8_0)
+      for (size_t e = 0, n = shape.head_dim; e < n; e += 32) rotate_32(out + e, smaller(32, n - e), n, out + e);
   }
 };
 

@@ -2,6 +2,7 @@
 #include "byte_dots.h"
 #include "cpu/kernels/kernels_of_isa.h"
 #include "cpu/kernels/quantize.h"
+#include "cpu/kernels/rotation.h"
 #include "cpu/kernels/rows.h"
 #include "cpu/kv_layout.h"
 #include "simd.h"
@@ -65,22 +66,25 @@ void quantize_q8_0(const float* x, size_t n, int8_t* out, F16* scale) {
 }
 
 void write_keys_q8_0(const Block& block, int8_t* keys, F16* scales) {
+  float rotated[32];
   int8_t piece[32] = {};
   for (size_t i = 0; i < block.n; i++)
     for (size_t e = 0; e < block.head_dim; e += 32) {
       const size_t width = smaller(32, block.head_dim - e), position = block.first + i;
-      quantize_q8_0(block.rows + i * block.stride + e, width, piece, scales + e / 32 * kPagePositions + position);
+      rotate_32(block.rows + i * block.stride + e, width, block.head_dim, rotated);
+      quantize_q8_0(rotated, width, piece, scales + e / 32 * kPagePositions + position);
       for (size_t j = 0; j < 32; j++) piece[j] = static_cast<int8_t>(piece[j] + kKeyOffset);
       for (size_t j = 0; j < width; j += 4) __builtin_memcpy(keys + (e + j) * kPagePositions + position * 4, piece + j, 4);
     }
 }
 
 void write_values_q8_0(const Block& block, int8_t* values, F16* scales) {
+  float rotated[32];
   for (size_t i = 0; i < block.n; i++)
     for (size_t e = 0; e < block.head_dim; e += 32) {
-      const size_t position = block.first + i;
-      quantize_q8_0(block.rows + i * block.stride + e, smaller(32, block.head_dim - e), values + position * block.head_dim + e,
-                    scales + e / 32 * kPagePositions + position);
+      const size_t width = smaller(32, block.head_dim - e), position = block.first + i;
+      rotate_32(block.rows + i * block.stride + e, width, block.head_dim, rotated);
+      quantize_q8_0(rotated, width, values + position * block.head_dim + e, scales + e / 32 * kPagePositions + position);
     }
 }
 
