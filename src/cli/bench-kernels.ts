@@ -51,7 +51,7 @@ export interface KernelRow {
   readonly shareOfLimit: number
 }
 
-/** Seconds. */
+/** Seconds for the repetitions of a prompt with --all: the scalar variant would take hours for them. */
 const patience = 10
 
 type Measured = Omit<KernelRow, 'limit' | 'shareOfLimit'>
@@ -63,7 +63,8 @@ last one's end; medians over calls are printed, JSON has the 10th and 90th perce
 reading of memory, and multiply-adds in registers, in int8, bf16 or (other floats, attention) f32. An op is compared with the one
 that it meets first: a product with few tokens reads, one with many computes. What works in caches may be faster than memory.
 
-A variant that takes longer than ${patience} s for the repetitions of a prompt does fewer. Interrupted, it prints what it has measured.
+With --all, a variant that takes longer than ${patience} s for the repetitions of a prompt does fewer ("calls" in JSON counts them).
+Interrupted, it prints what it has measured, in JSON with "interrupted": true.
 
 Matrices whose rows are no whole number of a type's blocks get the type that \`infernode quantize\` gives them.
 
@@ -73,7 +74,7 @@ Examples:
   $ infernode bench kernels
   $ infernode bench kernels --svg roofline.svg --type q8_0,q4_k --isa avx512_vnni,avx2
   $ infernode bench kernels --shape gemma-3-270m --tokens 1,8,64,512 --json
-  $ infernode bench kernels --all --json > kernels.json    every shape, type and variant: takes an hour or two`
+  $ infernode bench kernels --all --json > kernels.json    every shape, type and variant: takes hours`
 
 export function addBenchKernels(bench: Command): void {
   bench
@@ -119,6 +120,7 @@ async function benchKernels(flags: Flags): Promise<void> {
   checkCounts('--positions', [flags.positions], 8192)
   checkCounts('--repeat', [flags.repeat], 1000)
 
+  let interrupted = false
   const measured: Measured[] = []
   const peaks: Record<string, MachinePeaks> = {}
   const folder = await mkdtemp(join(tmpdir(), 'infernode-bench-'))
@@ -137,6 +139,7 @@ async function benchKernels(flags: Flags): Promise<void> {
       }
   } catch (error) {
     if (!interruption.signal.aborted || measured.length === 0) throw error
+    interrupted = true
     remark('interrupted: this is what was measured until then')
   } finally {
     progress('')
@@ -149,6 +152,7 @@ async function benchKernels(flags: Flags): Promise<void> {
     cpu: machine.cpuModel,
     threads: machine.threads,
     repeat: flags.repeat,
+    interrupted,
   }
   if (flags.svg !== undefined) {
     await writeFile(flags.svg, drawRoofline(rows, peaks, about))
@@ -182,7 +186,7 @@ async function callsOf(path: string, isa: string, threads: number, tokens: reado
       // What comes before single tokens is computed once: it lies in the cache of prefixes after that.
       const work = n === 1 ? () => run(flags.positions, steps, 0) : () => run(n, 1, turn++)
       await (n === 1 ? run(flags.positions, 2, 0) : work()) // pages come into memory
-      const end = performance.now() + 1000 * patience
+      const end = flags.all ? performance.now() + 1000 * patience : Infinity
       for (let i = 0; i < (n === 1 ? 1 : flags.repeat) && (i === 0 || performance.now() < end); i++) {
         const profile: Profile = await model.profile(work)
         calls.push(...profile.calls().filter(({ rows, body }) => rows === n && (body || n === 1)))
